@@ -1,0 +1,21 @@
+"""The errors that a user can cause and mend.
+
+Each message is one sentence that says what is wrong, where, and what to do. The command line prints the
+message alone, without a traceback, and exits with status 2.
+"""
+
+
+class ArmchairError(Exception):
+    """Anything a user can mend: a wrong path, a corrupt record, a model for another camera, an empty query."""
+
+
+class BadEpisodeError(ArmchairError):
+    """An episode that cannot be stored or read: corrupt bytes, wrong shapes, NaN, missing fields."""
+
+
+class StoreError(ArmchairError):
+    """A store that is absent, damaged, or asked for something that it does not hold."""
+
+
+class SpecMismatchError(ArmchairError):
+    """A model, a dataset and an environment that do not speak of the same observations or actions."""

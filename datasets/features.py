@@ -1,0 +1,161 @@
+"""Episodes as RLDS examples: TFDS features, and the bytes of one episode.
+
+An example is one whole episode: `steps` (a TFDS nested dataset of RLDS steps) and `episode_metadata`. Nested
+names are joined by `/` in memory, which is also how TFDS names them on disk, so `observation/sawyer/joints/angle`
+is one and the same thing everywhere.
+"""
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from datasets.episode import Episode, EpisodeMetadata
+from datasets.errors import BadEpisodeError
+
+JPEG_QUALITY = 95  # as good as indistinguishable; Sketchy stores JPEG too. PNG writes 3x slower and is 1.7x larger
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+    """Shape (without the time axis) and dtype of one step field. uint8 of rank 3 is an image."""
+
+    shape: tuple[int, ...]
+    dtype: str  # a numpy dtype name; "str" for text
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the field is a picture, kept as encoded bytes."""
+        return self.dtype == "uint8" and len(self.shape) == 3
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """Every field of a step that is not fixed by RLDS itself."""
+
+    observation: Mapping[str, ArraySpec]  # flat names
+    action: ArraySpec
+    extras: Mapping[str, ArraySpec] = dataclasses.field(default_factory=dict)
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a/b": x}` -> `{"a": {"b": x}}`."""
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split("/")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = value
+    return nested
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": x}}` -> `{"a/b": x}`."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}/")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _feature(spec: ArraySpec) -> tfds.features.FeatureConnector:
+    if spec.is_image:
+        return tfds.features.Image(shape=spec.shape, encoding_format="jpeg")
+    if spec.dtype == "str":
+        return tfds.features.Text()
+    return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype))
+
+
+_METADATA_DTYPES: dict[type, ArraySpec] = {
+    str: ArraySpec((), "str"), int: ArraySpec((), "int64"), float: ArraySpec((), "float64"),
+}  # fmt: skip
+
+
+def episode_features(spec: StepSpec) -> tfds.features.FeaturesDict:
+    """TFDS features of an episode whose steps follow `spec`."""
+    steps: dict[str, Any] = {f"observation/{k}": _feature(v) for k, v in spec.observation.items()}
+    steps |= {k: _feature(v) for k, v in spec.extras.items()}
+    steps["action"] = _feature(spec.action)
+    steps |= {k: tfds.features.Scalar(np.float32) for k in ("reward", "discount")}
+    steps |= {k: tfds.features.Scalar(np.bool_) for k in ("is_first", "is_last", "is_terminal")}
+    metadata = {f.name: _feature(_METADATA_DTYPES[f.type]) for f in dataclasses.fields(EpisodeMetadata)}  # type: ignore[index]
+    return tfds.features.FeaturesDict({"steps": tfds.features.Dataset(nest(steps)), "episode_metadata": metadata})
+
+
+def image_shape(encoded: bytes) -> tuple[int, ...]:
+    """(H, W, C) of an encoded picture."""
+    return tuple(tf.io.decode_image(encoded, expand_animations=False).shape)
+
+
+def step_spec(episode: Episode) -> StepSpec:
+    """The spec of an episode in memory."""
+
+    def of(array: np.ndarray) -> ArraySpec:
+        if array.dtype == object and isinstance(array[0], bytes):
+            return ArraySpec(image_shape(array[0]), "uint8")
+        if array.dtype == object or array.dtype.kind in "US":
+            return ArraySpec((), "str")
+        return ArraySpec(array.shape[1:], array.dtype.name)
+
+    return StepSpec(
+        {k: of(v) for k, v in sorted(episode.observation.items())},
+        of(episode.action),
+        {k: of(v) for k, v in sorted(episode.extras.items())},
+    )
+
+
+def serialize(episode: Episode, features: tfds.features.FeaturesDict) -> bytes:
+    """One episode as the bytes of its TFRecord record.
+
+    Raises:
+      BadEpisodeError: if the episode does not have exactly the fields and shapes of `features`.
+    """
+    steps = {
+        name: [io.BytesIO(x) for x in array] if array.dtype == object and isinstance(array[0], bytes) else array
+        for name, array in episode.step_fields()
+    }
+    example = {"steps": nest(steps), "episode_metadata": dataclasses.asdict(episode.metadata)}
+    try:
+        return features.serialize_example(example)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadEpisodeError(
+            f"episode {episode.metadata.episode_id} does not fit its dataset's features: {error}; "
+            "record it into a dataset of its own name"
+        ) from error
+
+
+def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]:
+    """One record as `{"steps": {flat name: [T, ...]}, "episode_metadata": {...}}`; pictures stay encoded.
+
+    Raises:
+      BadEpisodeError: if the bytes are not an example of these features.
+    """
+    try:
+        example = features.deserialize_example_np(record, decoders={"steps": tfds.decode.SkipDecoding()})
+    except Exception as error:  # TFDS raises whatever its parser meets
+        raise BadEpisodeError(f"the record is not an example of this dataset's features: {error}") from error
+    return {"steps": flatten(example["steps"]), "episode_metadata": flatten(example.get("episode_metadata", {}))}
+
+
+def deserialize(record: bytes, features: tfds.features.FeaturesDict) -> Episode:
+    """The inverse of `serialize`. Foreign RLDS records go through `datasets.readers.rlds` instead."""
+    example = parse(record, features)
+    steps, prefix = example["steps"], "observation/"
+    observation = {k.removeprefix(prefix): v for k, v in steps.items() if k.startswith(prefix)}
+    fixed = {k: steps[k] for k in ("action", "reward", "discount", "is_first", "is_last", "is_terminal")}
+    extras = {k: v for k, v in steps.items() if k not in fixed and not k.startswith(prefix)}
+    metadata = {
+        field.name: value.decode() if isinstance(value := example["episode_metadata"][field.name], bytes) else value
+        for field in dataclasses.fields(EpisodeMetadata)
+    }
+    return Episode(
+        EpisodeMetadata(**{k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}),
+        observation, **fixed, extras=extras,
+    )  # fmt: skip

@@ -1,0 +1,133 @@
+"""A TFDS directory of one episode a file, that grows without ever being half-written.
+
+```
+DIR/features.json  dataset_info.json  NAME-train.tfrecord-00000  NAME-train.tfrecord-00001 ...
+```
+Each shard is written to a temporary file, synced, and then *linked* to the first free number: a name appears
+whole or not at all, several writers never collide, and nothing is ever overwritten. `dataset_info.json` is derived:
+it tells plain TFDS how many shards there are, and `publish` rewrites it atomically. If a writer is killed before that,
+the directory is whole, and TFDS sees the newest shards after the next `publish`; our own reading never needs it.
+"""
+
+import functools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from datasets import files
+from datasets.errors import BadEpisodeError, StoreError
+from datasets.features import StepSpec, episode_features
+
+_VERSION = "1.0.0"  # of every dataset we write; TFDS wants one
+
+
+class ShardDirectory:
+    """One TFDS directory of episodes with the same features."""
+
+    def __init__(self, path: Path | str):
+        """Opens an existing directory. Raises StoreError if there is none at `path`."""
+        self.path = Path(path)
+        if not (self.path / "features.json").is_file():
+            raise StoreError(f"{self.path} is not an RLDS dataset (no features.json): check the path")
+        info = json.loads((self.path / "dataset_info.json").read_text())
+        self.name: str = info["name"]
+        self._count = self._bytes = 0
+
+    @classmethod
+    def create(cls, path: Path | str, name: str, spec: StepSpec) -> "ShardDirectory":
+        """Opens the directory, making it first where it is missing."""
+        path = Path(path)
+        if not path.exists():
+            with files.staged_directory(path) as staged:
+                episode_features(spec).save_config(os.fspath(staged))
+                (staged / "dataset_info.json").write_text(_dataset_info(name, 0, 0))
+        return cls(path)
+
+    @functools.cached_property
+    def features(self) -> tfds.features.FeaturesDict:
+        """The TFDS features of every episode here."""
+        return tfds.features.FeatureConnector.from_config(os.fspath(self.path))
+
+    def shard_path(self, number: int) -> Path:
+        """Path of one shard, whether it is there or not."""
+        return self.path / f"{self.name}-train.tfrecord-{number:05d}"
+
+    def __len__(self) -> int:
+        """How many shards there are."""
+        while (shard := self.shard_path(self._count)).exists():  # shards are never removed: counting on is enough
+            self._bytes += shard.stat().st_size - 16  # 16: TFRecord framing
+            self._count += 1
+        return self._count
+
+    def append(self, record: bytes) -> Path:
+        """Makes one record durable as a shard of its own, and returns its path. `publish` when done."""
+        staged = self.path / f".shard.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+        try:
+            with tf.io.TFRecordWriter(os.fspath(staged)) as writer:
+                writer.write(record)
+            with open(staged, "rb") as file:
+                os.fsync(file.fileno())
+            while True:
+                shard = self.shard_path(len(self))
+                try:
+                    os.link(staged, shard)
+                    break
+                except FileExistsError:
+                    continue  # another writer took this number
+        finally:
+            staged.unlink(missing_ok=True)
+        return shard
+
+    def publish(self) -> None:
+        """Tells plain TFDS how many shards there are; see the module's docstring."""
+        count = len(self)
+        files.write_atomically(self.path / "dataset_info.json", _dataset_info(self.name, count, self._bytes))
+
+
+def read_record(path: Path | str) -> bytes:
+    """The one record of a shard.
+
+    Raises:
+      BadEpisodeError: if the file is absent, truncated, fails its checksum, or holds not exactly one record.
+    """
+    records = list(read_records([path]))
+    if len(records) != 1:
+        raise BadEpisodeError(f"{path} holds {len(records)} records instead of one episode: restore it from a copy")
+    return records[0]
+
+
+def read_records(paths: Iterable[Path | str]) -> Iterator[bytes]:
+    """Every record of some TFRecord files, in order. Raises BadEpisodeError naming the file at the first bad one."""
+    for path in paths:
+        if not Path(path).is_file():
+            raise BadEpisodeError(f"{path} is not there: restore it, or run `armchair store rebuild-index`")
+        try:
+            for record in tf.data.TFRecordDataset(os.fspath(path)):
+                yield record.numpy()
+        except tf.errors.DataLossError as error:
+            raise BadEpisodeError(f"{path} is corrupt ({error.message}): restore it from a copy") from error
+
+
+def _dataset_info(name: str, count: int, size: int) -> str:
+    return json.dumps(
+        {
+            "name": name,
+            "version": _VERSION,
+            "fileFormat": "tfrecord",
+            "moduleName": "datasets.shards",
+            "releaseNotes": {_VERSION: "Recorded by Armchair."},
+            "splits": [
+                {
+                    "name": "train",
+                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+                    "numBytes": str(size),
+                    "shardLengths": ["1"] * count,
+                }
+            ],
+        },
+        indent=2,
+    )
