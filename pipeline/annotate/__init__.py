@@ -1,0 +1,1 @@
+"""People: sketches, and simulated annotators."""
