@@ -1,0 +1,49 @@
+# Every target sets up what it needs; the second run does no set-up. Needs git, make and some Python 3 with venv.
+#   make demo [PRESET=smoke]   the whole loop, ending in a report
+#   make test                  fast tests; make test-slow: the others
+#   make check                 lint, format, types, import contract, docstrings
+#   make bench                 what it costs: the scripts in benchmarks/
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check format bench clean
+
+PRESET ?= default
+READY := .venv/.ready
+BIN := .venv/bin
+
+help:
+	@sed -n '2,5s/^# *//p' Makefile
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt scripts/setup.sh
+	@scripts/setup.sh
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/armchair demo --preset $(PRESET)
+
+test: $(READY)
+	@$(BIN)/pytest -m "not slow" -n 2 --durations=10
+
+test-slow: $(READY)
+	@$(BIN)/pytest -m slow --durations=10
+
+check: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/interrogate
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean:
+	rm -rf .venv .venv-uv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Makes .venv: Python 3.11, the locked dependencies with byte code compiled, and OpenGL without a screen.
+#
+#   scripts/setup.sh        about a minute the first time; `make` calls it only when the lock or pyproject changes
+#
+# Needs git, make and some Python 3 with venv. Python 3.11 is found, or brought by uv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+
+# The full path of a Python 3.11. Full, because uv does not see through pyenv's shims and would download one.
+find_python() {
+  local candidate
+  for candidate in python3.11 python3 python "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.11*/bin/python; do
+    "$candidate" -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit(1); print(sys.executable)' 2>/dev/null && return
+  done
+  return 1
+}
+
+# uv installs in seconds what pip installs in minutes, and brings a Python where there is none.
+find_uv() {
+  if uv --version >/dev/null 2>&1; then
+    echo uv
+    return
+  fi
+  if ! .venv-uv/bin/uv --version >/dev/null 2>&1; then
+    say "installing uv into .venv-uv"
+    python3 -m venv .venv-uv >&2 || { say "FIX: python3 has no venv; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
+    .venv-uv/bin/python -m pip install --quiet uv >&2
+  fi
+  echo .venv-uv/bin/uv
+}
+
+can_render() { .venv/bin/armchair doctor --only rendering >/dev/null 2>&1; }
+
+# EGL by Mesa, in software: the simulated cell's cameras need no graphics card.
+GL_PACKAGES="libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
+
+install_gl() {
+  local sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  command -v apt-get >/dev/null && $sudo true 2>/dev/null || return 1
+  say "installing $GL_PACKAGES"
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
+  # shellcheck disable=SC2086
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $GL_PACKAGES >&2
+}
+
+uv=$(find_uv)
+python=$(find_python) || { python=3.11; say "no Python 3.11 here: uv brings one"; }
+say "Python: $python; installing the locked dependencies into .venv"
+# Two minutes of patience a file: TensorFlow is large. Byte code: TensorFlow imports in 4 s instead of 12.
+export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
+unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
+"$uv" venv --quiet --allow-existing --python "$python" .venv
+"$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
+
+if ! can_render; then
+  install_gl || true
+  can_render || say "FIX: cameras cannot be drawn (no OpenGL without a screen); run: sudo apt-get install -y $GL_PACKAGES"
+fi
+say "ready"
