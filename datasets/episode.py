@@ -62,7 +62,7 @@ class Episode:
     @property
     def image_keys(self) -> tuple[str, ...]:
         """Names of the observations that are pictures, sorted."""
-        return tuple(sorted(k for k, v in self.observation.items() if v.dtype == object))
+        return tuple(sorted(k for k, v in self.observation.items() if v.dtype == object and isinstance(v[0], bytes)))
 
     def step_fields(self) -> Iterator[tuple[str, np.ndarray]]:
         """Every array of the episode with its flat RLDS name, sorted: `action`, `observation/<name>`, ..."""

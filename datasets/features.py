@@ -65,6 +65,10 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+_OBSERVATION = "observation/"
+_RLDS_FIELDS = ("reward", "discount", "is_first", "is_last", "is_terminal")  # their dtypes are fixed by RLDS
+
+
 def _feature(spec: ArraySpec) -> tfds.features.FeatureConnector:
     if spec.is_image:
         return tfds.features.Image(shape=spec.shape, encoding_format="jpeg")
@@ -80,13 +84,32 @@ _METADATA_DTYPES: dict[type, ArraySpec] = {
 
 def episode_features(spec: StepSpec) -> tfds.features.FeaturesDict:
     """TFDS features of an episode whose steps follow `spec`."""
-    steps: dict[str, Any] = {f"observation/{k}": _feature(v) for k, v in spec.observation.items()}
+    steps: dict[str, Any] = {f"{_OBSERVATION}{k}": _feature(v) for k, v in spec.observation.items()}
     steps |= {k: _feature(v) for k, v in spec.extras.items()}
     steps["action"] = _feature(spec.action)
     steps |= {k: tfds.features.Scalar(np.float32) for k in ("reward", "discount")}
     steps |= {k: tfds.features.Scalar(np.bool_) for k in ("is_first", "is_last", "is_terminal")}
     metadata = {f.name: _feature(_METADATA_DTYPES[f.type]) for f in dataclasses.fields(EpisodeMetadata)}  # type: ignore[index]
     return tfds.features.FeaturesDict({"steps": tfds.features.Dataset(nest(steps)), "episode_metadata": metadata})
+
+
+def spec_of(features: tfds.features.FeaturesDict) -> StepSpec:
+    """The inverse of `episode_features`: the spec of a dataset on disk."""
+    steps = flatten(_leaves(features["steps"].feature))
+
+    def of(feature: tfds.features.FeatureConnector) -> ArraySpec:
+        if isinstance(feature, tfds.features.Text):
+            return ArraySpec((), "str")
+        return ArraySpec(tuple(feature.shape), np.dtype(feature.np_dtype).name)
+
+    specs = {name: of(feature) for name, feature in sorted(steps.items()) if name not in _RLDS_FIELDS}
+    observation = {k.removeprefix(_OBSERVATION): v for k, v in specs.items() if k.startswith(_OBSERVATION)}
+    extras = {k: v for k, v in specs.items() if k != "action" and not k.startswith(_OBSERVATION)}
+    return StepSpec(observation, specs["action"], extras)
+
+
+def _leaves(features: tfds.features.FeaturesDict) -> dict[str, Any]:
+    return {k: _leaves(v) if isinstance(v, tfds.features.FeaturesDict) else v for k, v in features.items()}
 
 
 def image_shape(encoded: bytes) -> tuple[int, ...]:
@@ -147,10 +170,15 @@ def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]
 def deserialize(record: bytes, features: tfds.features.FeaturesDict) -> Episode:
     """The inverse of `serialize`. Foreign RLDS records go through `datasets.readers.rlds` instead."""
     example = parse(record, features)
-    steps, prefix = example["steps"], "observation/"
-    observation = {k.removeprefix(prefix): v for k, v in steps.items() if k.startswith(prefix)}
-    fixed = {k: steps[k] for k in ("action", "reward", "discount", "is_first", "is_last", "is_terminal")}
-    extras = {k: v for k, v in steps.items() if k not in fixed and not k.startswith(prefix)}
+    connectors = flatten(_leaves(features["steps"].feature))
+    steps = {
+        # Text comes back as bytes, which would pass for a picture.
+        k: np.array([x.decode() for x in v], object) if isinstance(connectors[k], tfds.features.Text) else v
+        for k, v in example["steps"].items()
+    }
+    observation = {k.removeprefix(_OBSERVATION): v for k, v in steps.items() if k.startswith(_OBSERVATION)}
+    fixed = {k: steps[k] for k in ("action", *_RLDS_FIELDS)}
+    extras = {k: v for k, v in steps.items() if k not in fixed and not k.startswith(_OBSERVATION)}
     metadata = {
         field.name: value.decode() if isinstance(value := example["episode_metadata"][field.name], bytes) else value
         for field in dataclasses.fields(EpisodeMetadata)

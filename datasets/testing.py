@@ -18,7 +18,7 @@ def make_episode(
     action_size: int = 7,
     success: bool | None = None,
     terminal: bool = False,
-    **metadata: str | int | float,
+    **metadata: str | float,
 ) -> Episode:
     """A valid episode that depends on its arguments alone.
 
