@@ -1,0 +1,154 @@
+"""Networks shared by reward models and policies: input normalisation, image encoder, layer-norm MLP (Sonnet)."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import sonnet as snt
+import tensorflow as tf
+
+_MIN_STD = 1e-4  # an entry that varies less is constant: it is centred but not blown up
+_CLIP = 10.0  # standard deviations; keeps one broken sensor from drowning all others
+
+
+class Normaliser(tf.Module):
+    """Numeric observations to one standardised vector, with the data's mean and deviation stored beside the weights.
+
+    They are variables that no optimiser touches, so checkpoints, SavedModels and fingerprints contain them.
+    """
+
+    def __init__(self, keys: Sequence[str], mean: np.ndarray, std: np.ndarray, name: str | None = None):
+        """Makes the module.
+
+        Args:
+          keys: names of the observations, in the order of concatenation.
+          mean: float32[D] over the flattened, concatenated observations.
+          std: float32[D]; entries that hardly vary are taken as 1.
+          name: of the module.
+        """
+        super().__init__(name)
+        self.keys = tuple(keys)
+        std = np.where(np.asarray(std) < _MIN_STD, 1.0, std)
+        self.mean = tf.Variable(mean, dtype=tf.float32, trainable=False, name="mean")
+        self.std = tf.Variable(std, dtype=tf.float32, trainable=False, name="std")
+
+    @classmethod
+    def fit(cls, observations: Mapping[str, np.ndarray]) -> Self:
+        """The module for a data set `{name: [N, ...]}`; keys are concatenated in sorted order."""
+        keys = sorted(observations)
+        columns = [np.reshape(observations[k], (len(observations[k]), -1)).astype(np.float64) for k in keys]
+        flat = np.concatenate(columns, axis=1) if columns else np.zeros((1, 0))  # [N, D]
+        return cls(keys, flat.mean(0), flat.std(0))
+
+    def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`{name: [B, ...]}`, of any numeric dtype, to float32[B, D]. Other names are ignored."""
+        if not self.keys:
+            return tf.zeros((tf.shape(next(iter(observation.values())))[0], 0))
+        columns = [tf.cast(snt.flatten(observation[k]), tf.float32) for k in self.keys]
+        flat = tf.concat(columns, axis=-1)  # [B, D]
+        return tf.clip_by_value((flat - self.mean) / self.std, -_CLIP, _CLIP)
+
+
+class LayerNormMLP(snt.Module):
+    """Linear, LayerNorm, tanh, then ELU layers: the trunk that D4PG, CRR and the reward models share.
+
+    Normalising the first layer keeps features of very different scales from saturating the rest.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], activate_final: bool = True, name: str | None = None):
+        """Makes the module.
+
+        Args:
+          layer_sizes: widths; the first belongs to the normalised tanh layer.
+          activate_final: whether the last layer is followed by its ELU (a trunk) or not (an output).
+          name: of the module.
+        """
+        super().__init__(name)
+        self._first = snt.Linear(layer_sizes[0], w_init=_uniform())
+        self._norm = snt.LayerNorm(axis=-1, create_scale=True, create_offset=True)
+        self._rest = snt.nets.MLP(
+            layer_sizes[1:], w_init=_uniform(), activation=tf.nn.elu, activate_final=activate_final
+        )
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        """float32[B, D] to float32[B, layer_sizes[-1]]."""
+        return self._rest(tf.tanh(self._norm(self._first(inputs))))
+
+
+def _uniform() -> snt.initializers.Initializer:
+    # Uniform with variance 1 / (3 fan_out): what Acme's agents use; its scale matters little behind a layer norm.
+    return snt.initializers.VarianceScaling(distribution="uniform", mode="fan_out", scale=0.333)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """A residual convolutional encoder, one per camera.
+
+    The papers' encoders (recalled, unverified) are residual networks of this form with (16, 32, 64) channels and two
+    blocks a group; smaller ones here are our choice for two CPU cores.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64)  # of each group; a group halves height and width
+    blocks: int = 2  # residual blocks in a group
+    keypoints: int = 32  # maps of the spatial softmax: each gives one (x, y)
+
+
+class ResidualEncoder(snt.Module):
+    """A picture to keypoints: residual groups, a 1x1 convolution to K maps, spatial softmax."""
+
+    def __init__(self, config: EncoderConfig, name: str | None = None):
+        """Makes the module; `config` gives its sizes."""
+        super().__init__(name)
+        self._groups = [
+            (_conv(c, 3, stride=2), [_ResidualBlock(c) for _ in range(config.blocks)]) for c in config.channels
+        ]
+        self._norm = _layer_norm()
+        self._maps = _conv(config.keypoints, 1)
+
+    def __call__(self, image: tf.Tensor) -> tf.Tensor:
+        """uint8 or float32 in [0, 255], [B, H, W, C], to keypoints float32[B, 2 K] in [-1, 1]."""
+        x = tf.cast(image, tf.float32) / 127.5 - 1.0
+        for downsample, blocks in self._groups:
+            x = downsample(x)  # [B, H / 2, W / 2, channels]
+            for block in blocks:
+                x = block(x)
+        return spatial_softmax(self._maps(tf.nn.elu(self._norm(x))))
+
+
+class _ResidualBlock(snt.Module):
+    """x + conv(elu(conv(elu(norm(x))))); the last convolution starts at zero, so a fresh block passes x through."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self._norm = _layer_norm()
+        self._in = _conv(channels, 3)
+        self._out = snt.Conv2D(channels, 3, w_init=snt.initializers.Zeros())
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        return x + self._out(tf.nn.elu(self._in(tf.nn.elu(self._norm(x)))))
+
+
+def _conv(channels: int, kernel: int, stride: int = 1) -> snt.Conv2D:
+    initialiser = snt.initializers.VarianceScaling(scale=2.0, mode="fan_in", distribution="truncated_normal")
+    return snt.Conv2D(channels, kernel, stride=stride, w_init=initialiser)
+
+
+def _layer_norm() -> snt.LayerNorm:
+    return snt.LayerNorm(axis=slice(1, None), create_scale=True, create_offset=True)
+
+
+def spatial_softmax(maps: tf.Tensor) -> tf.Tensor:
+    """Expected image coordinates under each map's softmax.
+
+    Args:
+      maps: float32[B, H, W, K], logits.
+
+    Returns:
+      float32[B, 2 K]: K horizontal, then K vertical coordinates; -1 is left or top, 1 right or bottom.
+    """
+    height, width, count = maps.shape[1:]
+    attention = tf.nn.softmax(tf.reshape(maps, (-1, height * width, count)), axis=1)  # [B, H W, K]
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    grid = tf.constant(np.stack([x.ravel(), y.ravel()]), tf.float32)  # [2, H W]
+    return tf.reshape(tf.einsum("bpk,cp->bck", attention, grid), (-1, 2 * count))

@@ -1,0 +1,67 @@
+"""Shared networks: normalisation, spatial softmax, encoder."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pipeline.networks import EncoderConfig, LayerNormMLP, Normaliser, ResidualEncoder, spatial_softmax
+
+
+def test_normaliser_standardises_and_leaves_constants_alone():
+    rng = np.random.default_rng(0)
+    data = {"b": rng.normal(5, 3, (500, 2)), "a": np.full((500, 1), 7, np.int64)}
+    normaliser = Normaliser.fit(data)
+    flat = normaliser({k: tf.constant(v) for k, v in data.items()}).numpy()
+    assert flat.shape == (500, 3) and flat.dtype == np.float32
+    np.testing.assert_array_equal(flat[:, 0], 0)  # "a" comes first and never varies
+    np.testing.assert_allclose(flat[:, 1:].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(flat[:, 1:].std(0), 1, atol=1e-5)
+
+
+def test_normaliser_clips_broken_sensors_and_is_not_trained():
+    normaliser = Normaliser(["x"], np.zeros(1), np.ones(1))
+    assert normaliser({"x": tf.constant([[1e9]])}).numpy() == pytest.approx(10)
+    assert not normaliser.trainable_variables and len(normaliser.variables) == 2
+
+
+def test_normaliser_without_keys_gives_an_empty_vector():
+    assert Normaliser.fit({})({"pixels": tf.zeros((4, 8, 8, 3))}).shape == (4, 0)
+
+
+@pytest.mark.parametrize("row,column", [(0, 0), (2, 5), (3, 1)])
+def test_spatial_softmax_finds_a_peak(row, column):
+    maps = np.zeros((1, 4, 6, 1), np.float32)
+    maps[0, row, column, 0] = 100
+    expected = [-1 + 2 * column / 5, -1 + 2 * row / 3]
+    np.testing.assert_allclose(spatial_softmax(tf.constant(maps))[0], expected, atol=1e-5)
+
+
+def test_spatial_softmax_keeps_maps_apart():
+    maps = np.random.default_rng(0).normal(size=(2, 5, 5, 3)).astype(np.float32)
+    together = spatial_softmax(tf.constant(maps)).numpy()  # [2, 6]
+    for k in range(3):
+        np.testing.assert_allclose(
+            spatial_softmax(tf.constant(maps[..., k : k + 1])), together[:, [k, 3 + k]], atol=1e-6
+        )
+
+
+def test_encoder_shape_range_and_gradients():
+    encoder = ResidualEncoder(EncoderConfig(channels=(4, 8), blocks=1, keypoints=6))
+    image = tf.cast(tf.random.stateless_uniform((3, 16, 24, 3), (0, 0), 0, 255, tf.int32), tf.uint8)
+    with tf.GradientTape() as tape:
+        points = encoder(image)
+        loss = tf.reduce_sum(points**2)
+    assert points.shape == (3, 12) and np.abs(points).max() <= 1
+    assert all(g is not None for g in tape.gradient(loss, encoder.trainable_variables))
+
+
+def test_layer_norm_mlp_hides_input_scale():
+    mlp = LayerNormMLP((32, 8))
+    x = tf.random.stateless_normal((4, 5), (1, 2))
+    np.testing.assert_allclose(mlp(x), mlp(1000 * x), atol=1e-3)
+
+
+def test_layer_norm_mlp_output_may_be_linear():
+    x = tf.random.stateless_normal((256, 5), (1, 2))
+    assert LayerNormMLP((32, 8))(x).numpy().min() >= -1  # ELU
+    assert np.abs(LayerNormMLP((32, 1), activate_final=False)(x)).max() > 0
