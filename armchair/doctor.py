@@ -65,7 +65,9 @@ def glibc() -> Iterator[Finding]:
     """A C library that the wheels were built for."""
     name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
     right = name == "glibc" and Version(version) >= MINIMUM_GLIBC
-    yield Finding(f"glibc {version or 'is not there'}", "" if right else f"use a Linux with glibc {MINIMUM_GLIBC} or newer")
+    yield Finding(
+        f"glibc {version or 'is not there'}", "" if right else f"use a Linux with glibc {MINIMUM_GLIBC} or newer"
+    )
 
 
 def packages() -> Iterator[Finding]:

@@ -1,1 +1,1 @@
-"""One module a stage, each with `main(args)`: parse a frozen config with tyro, then call the room that does the work."""
+"""One module a stage, each with `main(args)`: parse a frozen config with tyro, then call a room."""
