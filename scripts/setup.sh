@@ -52,6 +52,8 @@ python=$(find_python) || { python=3.11; say "no Python 3.11 here: uv brings one"
 say "Python: $python; installing the locked dependencies into .venv"
 # Two minutes of patience a file: TensorFlow is large. Byte code: TensorFlow imports in 4 s instead of 12.
 export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
+# The machine's own certificates where it has some, as pip does: behind an office's proxy, uv's would not do.
+if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1; fi
 unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 "$uv" venv --quiet --allow-existing --python "$python" .venv
 "$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
