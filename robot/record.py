@@ -1,0 +1,252 @@
+"""Recording: every finished episode becomes one durable RLDS shard at its last step.
+
+```
+with record(env, directory, "my_arm", policy_id="teleop-anna") as env:
+    ...                                     # an ordinary dm_env loop
+```
+The environment is wrapped in EnvLogger with a backend of our own. EnvLogger's TFDS backend keeps files open and writes
+an episode at the *next* reset, so that a crash loses finished episodes; ours writes at the LAST step, and each shard
+appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else.
+"""
+
+import dataclasses
+import fcntl
+import functools
+import importlib.metadata
+import logging
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dm_env
+import envlogger
+import numpy as np
+import tensorflow as tf
+from envlogger.backends.backend_writer import BackendWriter
+
+from datasets import schema
+from datasets.episode import Episode, EpisodeMetadata
+from datasets.errors import ArmchairError, SpecMismatchError
+from datasets.features import JPEG_QUALITY, ArraySpec, serialize, spec_of, step_spec
+from datasets.shards import ShardDirectory
+
+VERSION = "1.0.0"  # TFDS names a dataset's folder NAME/VERSION
+
+_log = logging.getLogger(__name__)
+
+
+def record(env: dm_env.Environment, directory: Path | str, dataset_name: str, **metadata: Any) -> "RecordedEnvironment":
+    """Wraps an environment so that its finished episodes are written to `directory/dataset_name/1.0.0`.
+
+    The folder is a TFDS directory; it may be there already, and others may be recording into it. What the
+    environment offers beyond `dm_env` is recorded too: methods `progress() -> float` and `is_success() -> bool`
+    (per step, and as the episode's verdict), attributes `task_id`, `robot` and `control_rate_hz`.
+
+    Args:
+      env: with flat observations, `{"a/b": array}`; uint8[H, W, C] ones are kept as JPEG. Closed by the wrapper.
+      directory: where datasets live.
+      dataset_name: all its episodes have the same observations, actions and extras.
+      **metadata: fields of `EpisodeMetadata` that are not to be found out (`policy_id`, `seed`, `operator`, ...).
+
+    Raises:
+      SpecMismatchError: if the dataset is there and has other observations.
+    """
+    return RecordedEnvironment(env, EpisodeBackend(Path(directory) / dataset_name / VERSION, dataset_name), metadata)
+
+
+@functools.cache
+def software_version() -> str:
+    """Of this package; "unknown" when it runs from a folder that was never installed."""
+    try:
+        return importlib.metadata.version("armchair")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class RecordedEnvironment(envlogger.EnvLogger):
+    """An environment whose finished episodes are on disk. Make one with `record`."""
+
+    def __init__(self, env: dm_env.Environment, backend: "EpisodeBackend", metadata: Mapping[str, Any]):
+        """See `record`."""
+        backend.check(env)
+        super().__init__(env, step_fn=_judge, episode_fn=self._finish, backend=backend)
+        self._episode_metadata: dict[str, Any] = {}
+        self.describe(**metadata)
+
+    def describe(self, **metadata: Any) -> None:
+        """Sets fields of `EpisodeMetadata` for all episodes that end from now on."""
+        unknown = metadata.keys() - {field.name for field in dataclasses.fields(EpisodeMetadata)}
+        if unknown:
+            raise ArmchairError(f"episodes have no metadata {sorted(unknown)}: use the fields of EpisodeMetadata")
+        self._episode_metadata |= metadata
+
+    @property
+    def episode_ids(self) -> list[str]:
+        """Ids of the episodes that are on disk by now, oldest first."""
+        return list(self._backend.episode_ids)
+
+    def reset(self) -> dm_env.TimeStep:
+        """Starts an episode; one that was not finished is dropped."""
+        self._started = EpisodeMetadata.now()
+        return super().reset()
+
+    def _finish(self, timestep: dm_env.TimeStep, action: Any, env: dm_env.Environment) -> EpisodeMetadata | None:
+        """Metadata once the episode is over; the backend writes the episode when it gets them."""
+        del action
+        if not timestep.last():
+            return None
+        fields = {name: getattr(env, name) for name in ("task_id", "robot", "control_rate_hz") if hasattr(env, name)}
+        fields |= {
+            "episode_id": uuid.uuid4().hex,
+            "verdict": str(_verdict(env)),
+            "timestamp": self._started,
+            "software_version": software_version(),
+        }
+        return EpisodeMetadata(**(fields | self._episode_metadata))
+
+
+class EpisodeBackend(BackendWriter):
+    """Keeps the running episode in memory and appends it to a `ShardDirectory` when its metadata arrive.
+
+    The directory is made by its first episode.
+    """
+
+    def __init__(self, path: Path, dataset_name: str):
+        """Opens `path` if it is there. Raises StoreError if it is something else than a dataset."""
+        super().__init__()
+        self.episode_ids: list[str] = []
+        self._path, self._name = path, dataset_name
+        self._shards = ShardDirectory(path) if path.exists() else None
+        self._steps: list[envlogger.StepData] = []
+
+    def check(self, env: dm_env.Environment) -> None:
+        """Raises SpecMismatchError unless this environment's episodes fit the dataset, before anything has moved."""
+        if self._shards is None:
+            return
+        dataset = spec_of(self._shards.features)
+        theirs = {**dataset.observation, "action": dataset.action}
+        ours = {name: _array_spec(spec) for name, spec in env.observation_spec().items()}
+        ours["action"] = ArraySpec(tuple(env.action_spec().shape), "float32")
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise SpecMismatchError(
+                    f"{name!r} is {_tell(ours.get(name))} in the environment but {_tell(theirs.get(name))} "
+                    f"in the dataset {self._path}: record into a dataset of another name"
+                )
+
+    def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
+        if is_new_episode:
+            self._drop()
+        self._steps.append(
+            data._replace(timestep=data.timestep._replace(observation=_frame(data.timestep.observation)))
+        )
+
+    def set_episode_metadata(self, data: EpisodeMetadata) -> None:
+        """The episode is over: writes it.
+
+        Raises:
+          ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk.
+          BadEpisodeError: if it differs from the dataset's other episodes.
+        """
+        episode, self._steps = to_episode(self._steps, data), []
+        try:
+            if self._shards is None:
+                self._shards = _create(self._path, self._name, episode)
+            self._shards.append(serialize(episode, self._shards.features))
+            self._shards.publish()
+        except (OSError, tf.errors.OpError) as error:
+            raise ArmchairError(
+                f"episode {data.episode_id} could not be written to {self._path} ({error}): "
+                "make room there or choose another folder, and record it again; earlier episodes are safe"
+            ) from error
+        self.episode_ids.append(data.episode_id)
+
+    def close(self) -> None:
+        """Drops what was not finished. Everything else is on disk already."""
+        self._drop()
+
+    def _drop(self) -> None:
+        if getattr(self, "_steps", None):  # BackendWriter closes itself even if it was never made
+            _log.warning("dropped an unfinished episode of %d steps: it was reset or closed", len(self._steps))
+            self._steps = []
+
+
+def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Episode:
+    """RLDS from EnvLogger's steps: theirs hold (a_t, o_{t+1}, r_t, discount_t), ours (o_t, a_t, r_t, discount_t).
+
+    The last step has action and reward 0, and the discount of the transition into it.
+    """
+    frames = [step.timestep.observation for step in steps]
+    actions = np.stack([np.asarray(step.action, np.float32) for step in steps[1:]])  # [T-1, A]
+    rewards = np.array([step.timestep.reward for step in steps[1:]], np.float32)  # [T-1]
+    discounts = np.array([step.timestep.discount for step in steps[1:]], np.float32)  # [T-1]
+    is_last = np.arange(len(steps)) == len(steps) - 1
+    judged = [k for k, v in steps[-1].custom_data.items() if v is not None]
+    return Episode(
+        metadata,
+        observation={k: _stack([frame[k] for frame in frames]) for k in frames[0]},
+        action=np.concatenate([actions, np.zeros_like(actions[:1])]),  # [T, A]
+        reward=np.append(rewards, np.float32(0)),
+        discount=np.append(discounts, discounts[-1]),
+        is_first=np.arange(len(steps)) == 0,
+        is_last=is_last,
+        is_terminal=is_last & (discounts[-1] == 0),
+        extras={k: np.array([step.custom_data[k] for step in steps], _EXTRAS[k]) for k in judged},
+    )
+
+
+_EXTRAS: Mapping[str, type[np.generic]] = {schema.PROGRESS: np.float32, schema.IS_SUCCESS: np.bool_}
+
+
+def _judge(timestep: dm_env.TimeStep, action: Any, env: dm_env.Environment) -> dict[str, Any]:
+    """What the environment says of o_t; None where it says nothing."""
+    del timestep, action
+    return {name: getattr(env, name)() if hasattr(env, name) else None for name in _EXTRAS}
+
+
+def _verdict(env: dm_env.Environment) -> schema.Verdict:
+    success = env.is_success() if hasattr(env, "is_success") else None
+    if success is None:
+        return schema.Verdict.UNKNOWN
+    return schema.Verdict.SUCCESS if success else schema.Verdict.FAILURE
+
+
+def _frame(observation: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of one observation (environments may reuse their arrays), pictures encoded."""
+    frame: dict[str, Any] = {}
+    for name, value in observation.items():
+        array = np.array(value)
+        is_image = ArraySpec(array.shape, array.dtype.name).is_image
+        frame[name] = tf.io.encode_jpeg(array, quality=JPEG_QUALITY).numpy() if is_image else array
+    return frame
+
+
+def _stack(values: list[Any]) -> np.ndarray:
+    """[T, ...]; encoded pictures as object[T]."""
+    if not isinstance(values[0], bytes):
+        return np.stack(values)
+    pictures = np.empty(len(values), object)
+    pictures[:] = values
+    return pictures
+
+
+def _create(path: Path, name: str, episode: Episode) -> ShardDirectory:
+    """Makes the dataset; the lock keeps two recorders that start together from replacing each other's."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return ShardDirectory.create(path, name, step_spec(episode))
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _array_spec(spec: dm_env.specs.Array) -> ArraySpec:
+    text = np.dtype(spec.dtype).kind in "OUS"
+    return ArraySpec((), "str") if text else ArraySpec(tuple(spec.shape), np.dtype(spec.dtype).name)
+
+
+def _tell(spec: ArraySpec | None) -> str:
+    return "absent" if spec is None else f"{spec.dtype}{list(spec.shape)}"
