@@ -55,7 +55,10 @@ export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
 # The machine's own certificates where it has some, as pip does: behind an office's proxy, uv's would not do.
 if [ -s /etc/ssl/certs/ca-certificates.crt ]; then export UV_SYSTEM_CERTS=1 UV_NATIVE_TLS=1; fi
 unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
-"$uv" venv --quiet --allow-existing --python "$python" .venv
+"$uv" venv --quiet --allow-existing --python "$python" .venv || {
+  say "FIX: Python 3.11 is not here and could not be downloaded; install it (for example: pyenv install 3.11) and run make again"
+  exit 1
+}
 "$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
 
 if ! can_render; then
