@@ -28,7 +28,7 @@ def test_normaliser_without_keys_gives_an_empty_vector():
     assert Normaliser.fit({})({"pixels": tf.zeros((4, 8, 8, 3))}).shape == (4, 0)
 
 
-@pytest.mark.parametrize("row,column", [(0, 0), (2, 5), (3, 1)])
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 5), (3, 1)])
 def test_spatial_softmax_finds_a_peak(row, column):
     maps = np.zeros((1, 4, 6, 1), np.float32)
     maps[0, row, column, 0] = 100
