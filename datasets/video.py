@@ -67,7 +67,7 @@ def _what_is_wrong(encoded: Sequence[bytes]) -> str:
         except tf.errors.InvalidArgumentError:
             return f"the picture of frame {t} is not a readable JPEG or PNG: restore the episode from a copy"
         if shapes[-1] != shapes[0]:
-            return f"the picture of frame {t} has size {shapes[-1]}, not {shapes[0]} like frame 0: record one size a camera"
+            return f"the picture of frame {t} is {shapes[-1]}, that of frame 0 {shapes[0]}: record one size a camera"
     return "there are no pictures to decode: record at least one frame"
 
 

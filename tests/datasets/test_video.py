@@ -40,7 +40,7 @@ def test_pictures_that_cannot_be_decoded_are_named():
     good = testing.make_episode(0, 3).observation["pixels/basket_front_left"]
     with pytest.raises(BadEpisodeError, match="frame 1 is not a readable"):
         video.decode_frames(_objects([good[0], good[1][:50], good[2]]))
-    with pytest.raises(BadEpisodeError, match="frame 2 has size"):
+    with pytest.raises(BadEpisodeError, match="frame 2 is .*, that of frame 0"):
         video.decode_frames(_objects([good[0], good[1], tf.io.encode_jpeg(np.zeros((8, 8, 3), np.uint8)).numpy()]))
     with pytest.raises(BadEpisodeError, match="no pictures"):
         video.decode_frames(_objects([]))
