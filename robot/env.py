@@ -1,0 +1,46 @@
+"""Environments by name: the cell's tasks, or anyone's own as `module:factory`."""
+
+import dm_env
+
+from datasets.errors import ArmchairError
+from robot.cell.config import CAMERAS, CellConfig, Variation
+from robot.cell.tasks import TASKS as _CELL_TASKS
+
+__all__ = ["CAMERAS", "TASKS", "CellConfig", "Variation", "make_env"]
+
+TASKS: tuple[str, ...] = tuple(_CELL_TASKS)
+"""Tasks of the simulated cell."""
+
+
+def make_env(name: str, seed: int, config: CellConfig | None = None) -> dm_env.Environment:
+    """Makes an environment.
+
+    Args:
+      name: one of `TASKS`, or `module:factory`, whose factory returns a dm_env or Gymnasium environment.
+      seed: of everything random in it.
+      config: options of the simulated cell; other environments take none.
+
+    Returns:
+      A `dm_env.Environment`. The cell's also have `progress`, `is_success`, `task_id`, `robot` and `render`.
+
+    Raises:
+      ArmchairError: no such task, module or factory; no such camera; MuJoCo or OpenGL is missing.
+    """
+    if ":" in name:
+        from robot import adapters
+
+        return adapters.make_external(name, seed)
+    if name not in _CELL_TASKS:
+        raise ArmchairError(
+            f"There is no task {name!r}: choose one of {', '.join(TASKS)}, or name an environment as module:factory."
+        )
+    config = config or CellConfig()
+    if unknown := set(config.cameras) - set(CAMERAS):
+        raise ArmchairError(f"The cell has no camera {', '.join(sorted(unknown))}: choose from {', '.join(CAMERAS)}.")
+    try:
+        from robot.cell.environment import Cell
+    except ModuleNotFoundError as error:
+        if error.name != "mujoco":
+            raise
+        raise ArmchairError("The simulated cell needs MuJoCo: install it with `pip install 'armchair[sim]'`.") from None
+    return Cell(_CELL_TASKS[name], seed, config)
