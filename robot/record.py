@@ -9,6 +9,7 @@ an episode at the *next* reset, so that a crash loses finished episodes; ours wr
 appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else.
 """
 
+import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -16,7 +17,7 @@ import importlib.metadata
 import logging
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,17 +152,13 @@ class EpisodeBackend(BackendWriter):
           BadEpisodeError: if it differs from the dataset's other episodes.
         """
         episode, self._steps = to_episode(self._steps, data), []
-        try:
+        with _disk_errors(f"episode {data.episode_id} could not be written to {self._path}", "record it again"):
             if self._shards is None:
                 self._shards = _create(self._path, self._name, episode)
             self._shards.append(serialize(episode, self._shards.features))
-            self._shards.publish()
-        except (OSError, tf.errors.OpError) as error:
-            raise ArmchairError(
-                f"episode {data.episode_id} could not be written to {self._path} ({error}): "
-                "make room there or choose another folder, and record it again; earlier episodes are safe"
-            ) from error
         self.episode_ids.append(data.episode_id)
+        with _disk_errors(f"episode {data.episode_id} is safe, but {self._path} could not be published", "record on"):
+            self._shards.publish()
 
     def close(self) -> None:
         """Drops what was not finished. Everything else is on disk already."""
@@ -230,6 +227,16 @@ def _stack(values: list[Any]) -> np.ndarray:
     pictures = np.empty(len(values), object)
     pictures[:] = values
     return pictures
+
+
+@contextlib.contextmanager
+def _disk_errors(what: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        raise ArmchairError(
+            f"{what} ({error}): make room there or choose another folder, and {remedy}; earlier episodes are safe"
+        ) from error
 
 
 def _create(path: Path, name: str, episode: Episode) -> ShardDirectory:
