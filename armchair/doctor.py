@@ -20,6 +20,8 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from datasets.errors import ArmchairError
+
 MINIMUM_GLIBC = Version("2.28")  # of the oldest wheels that the lock has for apache-beam's and TFDS's dependencies
 MINIMUM_MEMORY = 4e9  # bytes free: TensorFlow and Beam take 0.5 GB a process, and the demo keeps its data in memory
 MINIMUM_DISK = 3e9  # bytes free: the demo's recordings, models and videos, with room to spare
@@ -28,17 +30,6 @@ SLOW_IMPORT = 20.0  # s; with compiled byte code the whole stack imports in abou
 _SET_UP = "run `make setup` in the checkout, which makes a fresh environment"
 _GL_PACKAGES = "libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
 _NAMED = ("tensorflow-cpu", "tensorflow", "dm-reverb", "tensorflow-datasets", "apache-beam", "mujoco", "numpy")
-_DRAW = """
-import os
-os.environ.setdefault("MUJOCO_GL", "egl")
-import mujoco
-model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><light pos="0 0 2"/><geom size=".1"/></worldbody></mujoco>')
-data = mujoco.MjData(model)
-mujoco.mj_forward(model, data)
-renderer = mujoco.Renderer(model, 64, 64)
-renderer.update_scene(data)
-assert renderer.render().any(), "the frame is black"
-"""
 _STACK = "import tensorflow, sonnet, reverb, tensorflow_datasets, rlds, envlogger, apache_beam"
 
 
@@ -144,10 +135,19 @@ def onednn() -> Iterator[Finding]:
 
 
 def rendering() -> Iterator[Finding]:
-    """OpenGL without a screen, by drawing a frame."""
-    error = run_python(_DRAW)
-    fix = f"sudo apt-get install -y {_GL_PACKAGES}"
-    yield Finding(f"no frame can be drawn ({error})", fix) if error else Finding("the cell's cameras draw")
+    """OpenGL without a screen, by drawing a frame in another process."""
+    try:
+        from robot.cell import rendering as gl
+    except ModuleNotFoundError as error:
+        yield Finding(f"{error.name} is not installed: no simulated cell; the extra [sim] brings it")
+        return
+    try:
+        backend = gl.choose_backend()
+    except ArmchairError as error:
+        yield Finding(f"no frame can be drawn ({error})", f"sudo apt-get install -y {_GL_PACKAGES}")
+        return
+    fix = "" if gl.draws(backend) else f"unset MUJOCO_GL, or sudo apt-get install -y {_GL_PACKAGES}"
+    yield Finding(f"OpenGL by {backend} " + ("cannot draw a frame" if fix else "draws the cell's cameras"), fix)
 
 
 def memory() -> Iterator[Finding]:
@@ -178,7 +178,7 @@ def store_health(path: Path) -> Iterator[Finding]:
     store = Store.open(path)
     problems = store.verify()
     for problem in problems:
-        yield Finding(str(problem), f"restore it from a copy, or run `armchair store rebuild-index --store {path}`")
+        yield Finding(f"{problem.where}: {problem.what}", problem.fix or "restore it from a copy")
     if not problems:
         yield Finding(f"the store {path} is whole")
 

@@ -100,11 +100,30 @@ def test_a_crash_of_the_probe_is_a_finding():
     assert doctor.run_python("import time; time.sleep(9)", timeout=0.2) == "no answer in 0 s"
 
 
-def test_a_renderer_that_fails_names_the_packages(monkeypatch):
-    monkeypatch.setattr(doctor, "run_python", lambda code: "ImportError: no libEGL")
+@pytest.fixture
+def gl(monkeypatch):
+    """The cell's choice of OpenGL, with no choice made yet."""
+    from robot.cell import rendering
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    rendering.choose_backend.cache_clear()
+    yield rendering
+    rendering.choose_backend.cache_clear()
+
+
+def test_a_machine_that_cannot_draw_is_told_the_packages(monkeypatch, gl):
+    monkeypatch.setattr(gl, "draws", lambda backend: False)
+    assert "apt-get install" in _only(doctor.rendering()).fix
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    assert "unset MUJOCO_GL" in _only(doctor.rendering()).fix
+
+
+def test_a_machine_that_draws_by_the_second_backend_is_well(monkeypatch, gl):
+    monkeypatch.setattr(gl, "draws", lambda backend: backend == "osmesa")
+    monkeypatch.setenv("MUJOCO_GL", "")
     finding = _only(doctor.rendering())
-    assert "no libEGL" in finding.what
-    assert "apt-get install" in finding.fix
+    assert "osmesa" in finding.what
+    assert not finding.fix
 
 
 def test_onednn_off_is_told_but_is_no_fault(monkeypatch):
@@ -133,6 +152,23 @@ def test_an_unknown_check_is_a_users_mistake(capsys):
 def test_a_store_that_is_not_there_is_a_users_mistake(capsys, tmp_path):
     assert cli.main(["doctor", "--only", "python", "--store", str(tmp_path / "absent")]) == 2
     assert "absent" in capsys.readouterr().err
+
+
+def test_a_damaged_store_is_found(tmp_path):
+    from datasets.store import Store
+    from datasets.testing import make_episode
+
+    store = Store.create(tmp_path)
+    for seed in range(2):
+        store.add(make_episode(seed, cameras=()), "log")
+    store.publish()
+    assert not _only(doctor.store_health(tmp_path)).fix
+    shard = tmp_path / "episodes/log/1.0.0/log-train.tfrecord-00001"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    finding = _only(doctor.store_health(tmp_path))
+    assert str(shard) in finding.what
+    assert "fake-1" in finding.what
+    assert finding.fix
 
 
 @pytest.mark.slow
