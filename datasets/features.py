@@ -112,9 +112,12 @@ def _leaves(features: tfds.features.FeaturesDict) -> dict[str, Any]:
     return {k: _leaves(v) if isinstance(v, tfds.features.FeaturesDict) else v for k, v in features.items()}
 
 
-def image_shape(encoded: bytes) -> tuple[int, ...]:
-    """(H, W, C) of an encoded picture."""
-    return tuple(tf.io.decode_image(encoded, expand_animations=False).shape)
+def decode_image(encoded: bytes) -> np.ndarray:
+    """uint8[H, W, C] of one encoded picture; for many, see `datasets.video`. Raises BadEpisodeError if it is broken."""
+    try:
+        return tf.io.decode_image(encoded, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise BadEpisodeError("a picture is neither JPEG nor PNG, or is cut short: restore it from a copy") from error
 
 
 def step_spec(episode: Episode) -> StepSpec:
@@ -122,7 +125,7 @@ def step_spec(episode: Episode) -> StepSpec:
 
     def of(array: np.ndarray) -> ArraySpec:
         if array.dtype == object and isinstance(array[0], bytes):
-            return ArraySpec(image_shape(array[0]), "uint8")
+            return ArraySpec(decode_image(array[0]).shape, "uint8")
         if array.dtype == object or array.dtype.kind in "US":
             return ArraySpec((), "str")
         return ArraySpec(array.shape[1:], array.dtype.name)

@@ -22,6 +22,8 @@ from datasets import files
 from datasets.errors import BadEpisodeError, StoreError
 from datasets.features import StepSpec, episode_features
 
+# 0.05 ms a file, where building a tf.data pipeline takes 17 ms; unwrapped, because TF advises against it at each start.
+_records_of = tf.compat.v1.io.tf_record_iterator.__wrapped__
 _VERSION = "1.0.0"  # of every dataset we write; TFDS wants one
 
 
@@ -106,8 +108,7 @@ def read_records(paths: Iterable[Path | str]) -> Iterator[bytes]:
         if not Path(path).is_file():
             raise BadEpisodeError(f"{path} is not there: restore it, or run `armchair store rebuild-index`")
         try:
-            for record in tf.data.TFRecordDataset(os.fspath(path)):
-                yield record.numpy()
+            yield from _records_of(os.fspath(path))
         except tf.errors.DataLossError as error:
             raise BadEpisodeError(f"{path} is corrupt ({error.message}): restore it from a copy") from error
 

@@ -1,0 +1,311 @@
+"""The store: every episode, sketch and prediction that there is, append-only, on disk, with an index.
+
+```
+ROOT/index.sqlite                                                what there is; can be rebuilt from the rest
+ROOT/episodes/DATASET/1.0.0/DATASET-train.tfrecord-00000         one episode a shard, plain RLDS/TFDS
+ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequence drawn by a person
+ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
+ROOT/quarantine/ID.json  ID.record                               what could not be taken in, and why
+```
+Files are written first and whole, index rows last, so a killed process loses at most what it was writing. All writers
+queue for the index's one lock while they link a shard and commit its row; so the only shards without a row are those
+past the last row of their dataset, left by a writer killed in between, and the next `add` finds and adopts them.
+"""
+
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sql
+
+from datasets import catalogue, features, files, upkeep, validate
+from datasets.catalogue import EpisodeRow
+from datasets.episode import Episode
+from datasets.errors import BadEpisodeError, StoreError
+from datasets.index import REWARD_MODELS, REWARD_SEQUENCES, Index, among
+from datasets.predictions import read_origin, read_predictions
+from datasets.query import Query
+from datasets.rewards import RewardSequence
+from datasets.schema import RewardType
+from datasets.shards import ShardDirectory, read_record
+
+
+class Added(enum.StrEnum):
+    """What became of an episode given to `Store.add`."""
+
+    ADDED = "added"
+    DUPLICATE = "duplicate"  # an episode of this id is there already; nothing was written
+
+
+class Store:
+    """Episodes, sketches and predictions under one folder. Safe to use from several processes at once."""
+
+    def __init__(self, root: Path | str):
+        """Names a store without looking at the disk; `open` and `create` are what you want."""
+        self.root = Path(root)
+        self._index = Index(self.root / "index.sqlite")
+        self._directories: dict[str, ShardDirectory] = {}
+
+    @classmethod
+    def create(cls, root: Path | str) -> "Store":
+        """Opens the store at `root`, making it first where there is none, and its index where that is lost."""
+        store = cls(root)
+        if not store._index.path.exists() and (store.root / "episodes").is_dir():
+            store.rebuild_index()
+        Index.create(store._index.path)
+        return store
+
+    @classmethod
+    def open(cls, root: Path | str) -> "Store":
+        """Opens the store at `root`. Raises StoreError if there is none."""
+        store = cls(root)
+        if not store._index.path.is_file():
+            if (store.root / "episodes").is_dir():
+                raise StoreError(f"{root} has lost its index: run `armchair store rebuild-index --store {root}`")
+            raise StoreError(f"{root} is not a store (no index.sqlite): check the path, or `armchair ingest` into it")
+        return store
+
+    # Episodes
+
+    def add(self, episode: Episode, dataset: str) -> Added:
+        """Stores an episode for ever. `publish` after the last one of a batch.
+
+        Args:
+          episode: a new one; if its id is in the store already, nothing is written.
+          dataset: name of the TFDS dataset to put it in; made if it is new. All episodes of one have the same features.
+
+        Raises:
+          BadEpisodeError: if `validate` finds errors, or the episode has other features than the dataset.
+        """
+        validate.validate(episode).raise_errors()
+        directory = self._directory_for(episode, dataset)
+        record = features.serialize(episode, directory.features)
+        with self._index.write() as connection:
+            catalogue.adopt(connection, self.root, directory)
+            if catalogue.select_episodes(connection, self.root, Query(ids=(episode.metadata.episode_id,))):
+                return Added.DUPLICATE
+            shard = directory.append(record)
+            catalogue.insert_episode(connection, self.root, catalogue.describe(episode, directory, shard))
+        return Added.ADDED
+
+    def publish(self) -> None:
+        """Adopts shards that a killed writer left, and tells plain TFDS how many shards each dataset has."""
+        for directory in upkeep.directories(self.root):
+            with self._index.write() as connection:
+                catalogue.adopt(connection, self.root, directory)
+                directory.publish()  # under the lock: an older count never replaces a newer one
+
+    def quarantine(self, source: str, reason: str, record: bytes | None = None) -> Path:
+        """Keeps what could not be taken in, with the reason; the same thing twice is kept once.
+
+        Returns:
+          The path of the JSON file that says why; the bytes, if given, lie beside it.
+        """
+        name = hashlib.sha256(b"\0".join([source.encode(), reason.encode(), record or b""])).hexdigest()[:16]
+        path = self.root / "quarantine" / f"{name}.json"
+        if record is not None:
+            files.write_atomically(path.with_suffix(".record"), record)
+        files.write_atomically(path, json.dumps({"source": source, "reason": reason}, indent=2))
+        return path
+
+    def query(self, query: Query, require: bool = False) -> list[EpisodeRow]:
+        """Rows of the episodes that match, by (dataset, shard).
+
+        Raises:
+          StoreError: if `require` and there are none.
+        """
+        with self._index.read() as connection:
+            rows = catalogue.select_episodes(connection, self.root, query)
+        if require and not rows:
+            conditions = str(query) or "an empty query"
+            raise StoreError(
+                f"no episode in {self.root} matches {conditions}: see `armchair store ls --store {self.root}`"
+            )
+        return rows
+
+    def read(self, episode: EpisodeRow | str) -> Episode:
+        """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
+        if isinstance(episode, str):
+            rows = self.query(Query(ids=(episode,)))
+            if not rows:
+                raise StoreError(
+                    f"no episode {episode!r} in {self.root}: see `armchair store query --store {self.root}`"
+                )
+            episode = rows[0]
+        return features.deserialize(read_record(episode.path), self._directory(episode.dataset).features)
+
+    def read_many(self, rows: Iterable[EpisodeRow]) -> Iterator[Episode]:
+        """The episodes of some rows, in order, one at a time."""
+        return map(self.read, rows)
+
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the datasets, sorted."""
+        return tuple(directory.name for directory in upkeep.directories(self.root))
+
+    def spec(self, dataset: str) -> features.StepSpec:
+        """Names, shapes and dtypes of a dataset's steps. Raises StoreError if there is no such dataset."""
+        return features.spec_of(self._directory(dataset).features)
+
+    # Reward sequences
+
+    def add_sketch(self, sequence: RewardSequence) -> None:
+        """Stores a person's (or simulated person's) reward sequence; the same one again changes nothing.
+
+        Raises:
+          StoreError: if the episode is unknown, has another length, or has another sequence of this id.
+        """
+        if not validate.is_name(sequence.sequence_id):
+            raise StoreError(f"a sketch has the id {sequence.sequence_id!r}: use letters, digits, '.', '_' and '-'")
+        path = self.root / "rewards" / "sketches" / sequence.episode_id / f"{sequence.sequence_id}.json"
+        content = catalogue.sketch_text(sequence)
+        with self._index.write() as connection:
+            catalogue.check_lengths(connection, path, {sequence.episode_id: sequence.values})
+            if path.exists() and path.read_text() != content:
+                raise StoreError(f"{path} holds another sketch: give each its own id, they are never overwritten")
+            files.write_atomically(path, content)
+            catalogue.insert_sketch(connection, self.root, path)
+
+    def sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
+        """The newest sketch of each (episode, user) for a task, by episode and user."""
+        table = REWARD_SEQUENCES.c
+        wanted = (
+            sql.select(REWARD_SEQUENCES)
+            .where(table.RewardTaskId == task_id, table.Type == RewardType.SKETCH)
+            .order_by(table.EpisodeId, table.User, table.Timestamp, table.RewardSequenceId)
+        )
+        if episode_ids is not None:
+            wanted = wanted.where(among(table.EpisodeId, episode_ids))
+        with self._index.read() as connection:
+            newest = {(row["EpisodeId"], row["User"]): row for row in connection.execute(wanted).mappings()}
+        return [
+            RewardSequence(
+                row["EpisodeId"], row["RewardTaskId"], np.frombuffer(row["Values"], "<f4"), row["RewardSequenceId"],
+                row["Type"], row["User"], "", row["Timestamp"], row["Tool"], row["SecondsSpent"],
+            )
+            for row in newest.values()
+        ]  # fmt: skip
+
+    def register_model(self, card: Mapping[str, Any]) -> None:
+        """Notes a reward model (its card: `model_id`, `model_hash`, `task_id`, ...); the same one again is fine.
+
+        Raises:
+          StoreError: if the store knows a model of this id with other weights.
+        """
+        with self._index.write() as connection:
+            catalogue.insert_card(connection, dict(card))
+            path = self._model_directory(card["model_id"]) / "card.json"
+            files.write_atomically(path, json.dumps(card, indent=2, sort_keys=True))
+
+    def models(self) -> list[dict[str, Any]]:
+        """Cards of the registered reward models, by id."""
+        cards = (
+            sql.select(REWARD_MODELS.c.Card).where(REWARD_MODELS.c.Card.is_not(None)).order_by(REWARD_MODELS.c.ModelId)
+        )
+        with self._index.read() as connection:
+            return [json.loads(card) for card in connection.execute(cards).scalars()]
+
+    def prediction_path(self, model_id: str, name: str) -> Path:
+        """Where to write a side shard with `predictions.write_predictions`; `name` without a suffix."""
+        return self._model_directory(model_id) / f"{name}.parquet"
+
+    def add_predictions(self, model_id: str, model_hash: str, task_id: str, path: Path) -> int:
+        """Indexes a side shard; returns how many of its episodes had no prediction of this model before.
+
+        Raises:
+          StoreError: if it is damaged, comes from another model, names an unknown episode or has a wrong length.
+        """
+        if read_origin(path) != (model_id, model_hash, task_id):
+            raise StoreError(
+                f"{path} does not come from model {model_id!r} ({model_hash}) for {task_id!r}: annotate again"
+            )
+        with self._index.write() as connection:
+            return catalogue.insert_predictions(connection, self.root, path)
+
+    def predictions(self, model_id: str, episode_ids: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """A model's predictions: episode id -> float32[T]; `values[t]` rates `o_t`."""
+        table = REWARD_SEQUENCES.c
+        wanted = sql.select(table.DataPath, table.EpisodeId).where(table.ModelId == model_id)
+        if episode_ids is not None:
+            wanted = wanted.where(among(table.EpisodeId, episode_ids))
+        ids_of: dict[str, list[str]] = {}
+        with self._index.read() as connection:
+            for data_path, episode_id in connection.execute(wanted):
+                ids_of.setdefault(data_path, []).append(episode_id)
+        predicted = {}
+        for data_path, ids in sorted(ids_of.items()):
+            values = read_predictions(self.root / data_path)
+            predicted |= {i: values[i] for i in ids}
+        return predicted
+
+    def predicted_ids(self, model_id: str) -> set[str]:
+        """Ids of the episodes that have a prediction of this model."""
+        wanted = sql.select(REWARD_SEQUENCES.c.EpisodeId).where(REWARD_SEQUENCES.c.ModelId == model_id)
+        with self._index.read() as connection:
+            return set(connection.execute(wanted).scalars())
+
+    # Upkeep
+
+    def verify(self) -> list[validate.Problem]:
+        """Compares every file of the store with the index. Reads everything, changes nothing."""
+        return upkeep.verify(self.root, self._index)
+
+    def rebuild_index(self) -> upkeep.Counts:
+        """Makes the index anew from the files; works on `Store(root)` even if the index is lost or damaged.
+
+        Raises:
+          StoreError: if there are no episodes at the root.
+        """
+        if not (self.root / "episodes").is_dir():
+            raise StoreError(f"{self.root} is not a store (no folder `episodes`): check the path")
+        counts = upkeep.rebuild(self.root, self._index)
+        self.publish()
+        return counts
+
+    def _directory(self, dataset: str) -> ShardDirectory:
+        if dataset not in self._directories:
+            path = self._dataset_path(dataset)
+            if not path.is_dir():
+                known = ", ".join(self.datasets()) or "none"
+                raise StoreError(f"{self.root} has no dataset {dataset!r}: it has {known}")
+            self._directories[dataset] = ShardDirectory(path)
+        return self._directories[dataset]
+
+    def _directory_for(self, episode: Episode, dataset: str) -> ShardDirectory:
+        """The directory of `dataset`, made if it is new; raises BadEpisodeError if the episode does not fit into it."""
+        if not re.fullmatch(r"[A-Za-z]\w*", dataset, re.ASCII):  # what TFDS takes for a name
+            raise StoreError(f"{dataset!r} cannot name a dataset: use letters, digits and '_', a letter first")
+        spec = features.step_spec(episode)
+        if not self._dataset_path(dataset).is_dir():
+            ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
+        directory = self._directory(dataset)
+        there = features.spec_of(directory.features)
+        if spec != there:
+            raise BadEpisodeError(
+                f"episode {episode.metadata.episode_id!r} does not fit dataset {dataset!r}: "
+                f"{_difference(_flat(spec), _flat(there))}; put it into a dataset of another name"
+            )
+        return directory
+
+    def _dataset_path(self, dataset: str) -> Path:
+        return self.root / "episodes" / dataset / "1.0.0"
+
+    def _model_directory(self, model_id: str) -> Path:
+        if not validate.is_name(model_id):
+            raise StoreError(f"a reward model has the id {model_id!r}: use letters, digits, '.', '_' and '-'")
+        return self.root / "rewards" / "predictions" / model_id
+
+
+def _flat(spec: features.StepSpec) -> dict[str, features.ArraySpec]:
+    return {"action": spec.action, **{f"observation/{k}": v for k, v in spec.observation.items()}, **spec.extras}
+
+
+def _difference(ours: Mapping[str, features.ArraySpec], theirs: Mapping[str, features.ArraySpec]) -> str:
+    """One example of what differs."""
+    name = min(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+    here, there = (f"{s[name].dtype}{list(s[name].shape)}" if name in s else "missing" for s in (ours, theirs))
+    return f"{name} is {here} in the episode and {there} in the dataset"

@@ -1,0 +1,190 @@
+"""Looking after a store: is everything still as it was written, and the index again from the files."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+
+from datasets import catalogue, features
+from datasets.console import track
+from datasets.errors import ArmchairError, BadEpisodeError, StoreError
+from datasets.index import EPISODES, REWARD_SEQUENCES, Index, tables
+from datasets.predictions import read_predictions
+from datasets.query import Query
+from datasets.schema import RewardType
+from datasets.shards import ShardDirectory, read_record
+from datasets.validate import Problem, Severity
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """What `rebuild` found."""
+
+    episodes: int
+    sketches: int
+    predictions: int
+    problems: tuple[Problem, ...]  # files that could not be indexed
+
+
+def directories(root: Path) -> list[ShardDirectory]:
+    """The TFDS directories of a store, by name."""
+    return [ShardDirectory(path.parent) for path in sorted(root.glob("episodes/*/1.0.0/features.json"))]
+
+
+def sketch_paths(root: Path) -> list[Path]:
+    """The JSON file of every sketch."""
+    return sorted(root.glob("rewards/sketches/*/*.json"))
+
+
+def side_shard_paths(root: Path) -> list[Path]:
+    """The Parquet file of every side shard."""
+    return sorted(root.glob("rewards/predictions/*/*.parquet"))
+
+
+def rebuild(root: Path, index: Index) -> Counts:
+    """Replaces the index by what the files say. A lost or damaged index file is made anew.
+
+    Episodes are read before the index is locked, so that writers wait only for the sketches and side shards; an episode
+    that is added meanwhile is found by its place after the last one read.
+    """
+    _make_usable(index)
+    problems: list[Problem] = []
+    found = list(_describe_all(root, problems))
+    with index.write() as connection:
+        for table in reversed(tables.sorted_tables):
+            connection.execute(sql.delete(table))
+        again = [row for row in found if not catalogue.insert_episode(connection, root, row)]
+        problems += [
+            _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
+        ]
+        for directory in directories(root):
+            catalogue.adopt(connection, root, directory)
+        for path in sorted(root.glob("rewards/predictions/*/card.json")):
+            catalogue.insert_card(connection, json.loads(path.read_text()))
+        for insert, paths in (
+            (catalogue.insert_sketch, sketch_paths(root)),
+            (catalogue.insert_predictions, side_shard_paths(root)),
+        ):
+            for path in paths:
+                try:
+                    insert(connection, root, path)
+                except ArmchairError as error:
+                    problems.append(_error(path, str(error)))
+        counted = [
+            sql.select(sql.func.count()).select_from(EPISODES),
+            *(
+                sql.select(sql.func.count()).where(REWARD_SEQUENCES.c.Type == kind)
+                for kind in (RewardType.SKETCH, RewardType.PREDICTION)
+            ),
+        ]
+        return Counts(*(connection.execute(count).scalar_one() for count in counted), problems=tuple(problems))
+
+
+def _make_usable(index: Index) -> None:
+    try:
+        if index.path.exists():
+            with index.read() as connection:
+                connection.execute(sql.select(EPISODES).limit(1)).all()
+    except StoreError:
+        index.path.rename(index.path.with_name(f"{index.path.name}.damaged-{int(time.time())}"))
+    if not index.path.exists():
+        index.close()
+        for suffix in ("-wal", "-shm"):  # belong to the lost file; SQLite would replay them into the new one
+            Path(f"{index.path}{suffix}").unlink(missing_ok=True)
+        Index.create(index.path)
+
+
+def _describe_all(root: Path, problems: list[Problem]) -> Iterator[catalogue.EpisodeRow]:
+    shards = [(d, d.shard_path(number)) for d in directories(root) for number in range(len(d))]
+    for directory, shard in track(shards, "Reading episodes"):
+        try:
+            yield catalogue.describe(features.deserialize(read_record(shard), directory.features), directory, shard)
+        except BadEpisodeError as error:
+            problems.append(_error(shard, str(error)))
+
+
+def verify(root: Path, index: Index) -> list[Problem]:
+    """Compares every file of the store with the index; see `Problem`. Reads everything, changes nothing."""
+    with index.read() as connection:
+        rows = catalogue.select_episodes(connection, root, Query())
+        sequences = connection.execute(sql.select(REWARD_SEQUENCES)).mappings().all()
+    problems = list(_verify_episodes(track(rows, "Verifying episodes")))
+    problems += _verify_directories(root, {row.path for row in rows})
+    problems += _verify_sequences(root, sequences, {row.episode_id: row.num_steps for row in rows})
+    killed = "was left by a writer that was killed"
+    problems += [_warning(path, killed, "delete it if no writer is running") for path in sorted(root.rglob("*.tmp"))]
+    return problems
+
+
+def _verify_episodes(rows: Iterable[catalogue.EpisodeRow]) -> Iterator[Problem]:
+    for row in rows:
+        if not row.path.is_file():
+            yield _error(row.path, f"is gone, and with it episode {row.episode_id!r}", _RESTORE)
+        elif catalogue.checksum(row.path) != row.checksum:
+            yield _error(row.path, f"is not as it was written (episode {row.episode_id!r})", _RESTORE)
+
+
+def _verify_directories(root: Path, indexed: set[Path]) -> Iterator[Problem]:
+    for directory in directories(root):
+        shards = sorted(directory.path.glob(f"{directory.name}-train.tfrecord-*"))
+        for shard in shards:
+            if shard not in indexed:
+                yield _warning(shard, "is not in the index", "`armchair store rebuild-index` takes it in")
+        info = json.loads((directory.path / "dataset_info.json").read_text())
+        published = len(info["splits"][0]["shardLengths"])
+        if published != len(shards):
+            yield _warning(
+                directory.path / "dataset_info.json",
+                f"tells plain TFDS of {published} of {len(shards)} episodes",
+                "the next ingest, or `armchair store rebuild-index`, brings it up to date",
+            )
+
+
+def _verify_sequences(
+    root: Path, sequences: Sequence[Mapping[str, Any]], num_steps: Mapping[str, int]
+) -> Iterator[Problem]:
+    indexed = {root / row["DataPath"] for row in sequences}
+    for path in sketch_paths(root) + side_shard_paths(root):
+        if path not in indexed:
+            yield _warning(path, "is not in the index", "`armchair store rebuild-index` takes it in")
+    for row in sequences:
+        if row["Type"] == RewardType.SKETCH:
+            try:
+                values = catalogue.read_sketch(root / row["DataPath"]).values
+            except StoreError as error:
+                yield _error(root / row["DataPath"], str(error))
+                continue
+            if values.astype("<f4").tobytes() != row["Values"]:
+                yield _error(
+                    root / row["DataPath"], "differs from the index", "restore it, or rebuild the index from it"
+                )
+    predicted: dict[Path, list[str]] = {}
+    for row in sequences:
+        if row["Type"] == RewardType.PREDICTION:
+            predicted.setdefault(root / row["DataPath"], []).append(row["EpisodeId"])
+    for path, ids in track(sorted(predicted.items()), "Verifying predictions"):
+        try:
+            values_of = read_predictions(path)
+        except StoreError as error:
+            yield _error(path, str(error))
+            continue
+        bad = [i for i in ids if i not in values_of or len(values_of[i]) != num_steps[i]]
+        if bad:
+            yield _error(
+                path, f"has no value a frame for episodes {', '.join(bad[:3])}", "delete it and annotate again"
+            )
+
+
+_RESTORE = "restore it from a copy"
+
+
+def _error(path: Path, what: str, fix: str = "") -> Problem:
+    return Problem(Severity.ERROR, str(path), what, fix)
+
+
+def _warning(path: Path, what: str, fix: str) -> Problem:
+    return Problem(Severity.WARNING, str(path), what, fix)
