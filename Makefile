@@ -34,8 +34,8 @@ check: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/interrogate
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/interrogate --quiet
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -2,7 +2,9 @@
 
 import ast
 import importlib.util
+import itertools
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import armchair
+from armchair import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("armchair", "beam_jobs", "pipeline", "robot", "datasets")
@@ -90,13 +93,23 @@ def test_links_in_the_documents_lead_somewhere():
             assert (document.parent / target).exists(), f"{document.relative_to(ROOT)} points to {target}"
 
 
-def test_commands_in_the_readme_exist():
-    from armchair.cli import STAGES
+def _readme_commands() -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    words = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [line for line in words if line]
 
-    readme = (ROOT / "README.md").read_text()
-    assert set(
-        re.findall(r"\barmchair ([a-z]+)\b", "\n".join(re.findall(r"```(?:bash|sh|console)\n(.*?)```", readme, re.S)))
-    ) <= set(STAGES)
-    assert set(re.findall(r"`?make ([a-z-]+)`?", readme)) <= set(
-        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    )
+
+@pytest.mark.parametrize("words", _readme_commands(), ids=" ".join)
+def test_commands_in_the_readme_exist(words, capsys):
+    program, *arguments = words
+    if program == "make":
+        assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    assert program == "armchair"
+    options = [word for word in arguments if word.startswith("--")]
+    stage = list(itertools.takewhile(lambda word: not word.startswith("--"), arguments))
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*stage, "--help"])
+    assert not stop.value.code
+    told = capsys.readouterr().out
+    assert all(re.search(rf"{option}\b", told) for option in options)
