@@ -16,6 +16,7 @@ import functools
 import importlib.metadata
 import logging
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,10 +31,8 @@ from envlogger.backends.backend_writer import BackendWriter
 from datasets import schema
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.features import JPEG_QUALITY, ArraySpec, serialize, spec_of, step_spec
-from datasets.shards import ShardDirectory
-
-VERSION = "1.0.0"  # TFDS names a dataset's folder NAME/VERSION
+from datasets.features import JPEG_QUALITY, ArraySpec, deserialize, serialize, spec_of, step_spec
+from datasets.shards import ShardDirectory, read_records
 
 _log = logging.getLogger(__name__)
 
@@ -52,9 +51,22 @@ def record(env: dm_env.Environment, directory: Path | str, dataset_name: str, **
       **metadata: fields of `EpisodeMetadata` that are not to be found out (`policy_id`, `seed`, `operator`, ...).
 
     Raises:
-      SpecMismatchError: if the dataset is there and has other observations.
+      SpecMismatchError: if the dataset is there and has other observations or actions.
     """
-    return RecordedEnvironment(env, EpisodeBackend(Path(directory) / dataset_name / VERSION, dataset_name), metadata)
+    return RecordedEnvironment(env, EpisodeBackend(directory, dataset_name), metadata)
+
+
+def dataset_path(directory: Path | str, dataset_name: str) -> Path:
+    """The TFDS folder of a recorded dataset."""
+    return Path(directory) / dataset_name / "1.0.0"
+
+
+def recorded(directory: Path | str, dataset_name: str) -> Iterator[Episode]:
+    """Every episode of a recorded dataset, oldest first; none if nothing was recorded yet."""
+    if (path := dataset_path(directory, dataset_name)).exists():
+        shards = ShardDirectory(path)
+        for record_bytes in read_records(shards.shard_path(number) for number in range(len(shards))):
+            yield deserialize(record_bytes, shards.features)
 
 
 @functools.cache
@@ -67,21 +79,16 @@ def software_version() -> str:
 
 
 class RecordedEnvironment(envlogger.EnvLogger):
-    """An environment whose finished episodes are on disk. Make one with `record`."""
+    """An environment whose finished episodes are on disk."""
 
     def __init__(self, env: dm_env.Environment, backend: "EpisodeBackend", metadata: Mapping[str, Any]):
-        """See `record`."""
-        backend.check(env)
+        """See `record`; a backend may serve several environments, one after the other."""
         super().__init__(env, step_fn=_judge, episode_fn=self._finish, backend=backend)
-        self._episode_metadata: dict[str, Any] = {}
-        self.describe(**metadata)
-
-    def describe(self, **metadata: Any) -> None:
-        """Sets fields of `EpisodeMetadata` for all episodes that end from now on."""
+        backend.check(env)
         unknown = metadata.keys() - {field.name for field in dataclasses.fields(EpisodeMetadata)}
         if unknown:
             raise ArmchairError(f"episodes have no metadata {sorted(unknown)}: use the fields of EpisodeMetadata")
-        self._episode_metadata |= metadata
+        self._episode_metadata = dict(metadata)
 
     @property
     def episode_ids(self) -> list[str]:
@@ -114,12 +121,19 @@ class EpisodeBackend(BackendWriter):
     The directory is made by its first episode.
     """
 
-    def __init__(self, path: Path, dataset_name: str):
-        """Opens `path` if it is there. Raises StoreError if it is something else than a dataset."""
+    def __init__(self, directory: Path | str, dataset_name: str):
+        """Opens `directory/dataset_name/1.0.0` if it is there.
+
+        Raises:
+          StoreError: it is something else than a dataset.
+          ArmchairError: the name is not one that TFDS can read.
+        """
         super().__init__()
+        if not re.fullmatch("[a-z][a-z0-9_]*", dataset_name):
+            raise ArmchairError(f"{dataset_name!r} cannot name a dataset: use small letters, digits and _ only")
         self.episode_ids: list[str] = []
-        self._path, self._name = path, dataset_name
-        self._shards = ShardDirectory(path) if path.exists() else None
+        self._name, self._path = dataset_name, dataset_path(directory, dataset_name)
+        self._shards = ShardDirectory(self._path) if self._path.exists() else None
         self._steps: list[envlogger.StepData] = []
 
     def check(self, env: dm_env.Environment) -> None:

@@ -36,10 +36,6 @@ class FakeArm(dm_env.Environment):
         self._terminate = terminate
         self._steps = -1  # no episode yet
         self._position = self._target = self._start = np.zeros(2, np.float32)
-        self.seed(seed)
-
-    def seed(self, seed: int) -> None:
-        """The next `reset` starts the episode of this seed."""
         self._rng = np.random.default_rng(seed)
 
     def reset(self) -> dm_env.TimeStep:

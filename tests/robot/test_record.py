@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from datasets import features, schema
+from datasets import schema
 from datasets.episode import Episode
-from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.shards import ShardDirectory, read_records
-from robot.record import record
+from datasets.errors import ArmchairError, SpecMismatchError, StoreError
+from robot.record import record, recorded
 from robot.testing import FakeArm, FakeExpert
 
 
-def read(path) -> list[Episode]:
-    shards = ShardDirectory(path / "fake" / "1.0.0")
-    records = read_records(shards.shard_path(i) for i in range(len(shards)))
-    return [features.deserialize(r, shards.features) for r in records]
+def read(directory) -> list[Episode]:
+    return list(recorded(directory, "fake"))
 
 
 def play(env: dm_env.Environment) -> tuple[list[dm_env.TimeStep], list[np.ndarray]]:
@@ -63,19 +60,24 @@ def test_only_a_true_terminal_has_discount_zero(tmp_path, terminate):
 
 
 def test_metadata(tmp_path):
-    with record(FakeArm(time_limit=1), tmp_path, "fake", policy_id="p", operator="anna") as env:
-        env.describe(seed=41)
+    with record(FakeArm(time_limit=1), tmp_path, "fake", policy_id="p", operator="anna", seed=41) as env:
         play(env)
-        env.describe(seed=42, tags="second")
         play(env)
     first, second = (episode.metadata for episode in read(tmp_path))
     assert first.task_id == "fake_reach" and first.robot == "fake_arm" and first.policy_id == "p"
     assert first.verdict == schema.Verdict.FAILURE  # one step is too few
-    assert first.operator == second.operator == "anna" and (first.tags, second.tags) == ("", "second")
-    assert (first.seed, second.seed) == (41, 42)
+    assert first.operator == "anna" and first.seed == 41
     assert first.episode_id != second.episode_id and first.timestamp > 1_700_000_000
-    with pytest.raises(ArmchairError, match="colour"):
-        env.describe(colour="red")
+
+
+def test_mistakes_are_said_before_anything_moves(tmp_path):
+    with pytest.raises(ArmchairError, match=r"no metadata ..colour"):
+        record(FakeArm(), tmp_path, "fake", colour="red")
+    with pytest.raises(ArmchairError, match="small letters"):
+        record(FakeArm(), tmp_path, "My-Data")
+    (tmp_path / "fake" / "1.0.0").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"no features.json"):
+        record(FakeArm(), tmp_path, "fake")
 
 
 def test_an_environment_without_a_verdict_is_recorded_as_unknown(tmp_path):
