@@ -1,6 +1,7 @@
 """`armchair doctor`: checks the machine, the installation and, on request, a store."""
 
 import dataclasses
+import functools
 import itertools
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def main(args: list[str]) -> None:
         raise ArmchairError(f"there is no check {unknown[0]!r}: choose from {', '.join(doctor.CHECKS)}")
     checks = [check for name, check in doctor.CHECKS.items() if not config.only or name in config.only]
     if config.store is not None:
-        checks.append(lambda: doctor.store_health(config.store))
+        checks.append(functools.partial(doctor.store_health, config.store))
     sick = False
     for finding in itertools.chain.from_iterable(check() for check in checks):
         print(finding, flush=True)
