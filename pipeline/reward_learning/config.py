@@ -38,15 +38,17 @@ class RewardConfig:
     """pixels: cameras and proprioception; states: every number, privileged ones too; no pictures."""
     cameras: tuple[str, ...] = ()
     """Pictures to look at, by full name (pixels/wrist); none named: all that the episodes have."""
+    image_size: tuple[int, int] = (64, 64)
+    """(H, W) that pictures of another size are resized to, inside the model."""
 
     # Network
-    encoder: EncoderConfig = EncoderConfig(channels=(16, 32, 64), blocks=1)
+    encoder: EncoderConfig = dataclasses.field(default_factory=lambda: EncoderConfig(blocks=1))
     """Residual encoder with spatial softmax, one per camera; non-recurrent, a frame at a time."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layer-norm MLP over keypoints and proprioception."""
 
     # Loss
-    loss: LossConfig = LossConfig()
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
 
     # Optimisation
     steps: int = 1500
