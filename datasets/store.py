@@ -12,6 +12,7 @@ queue for the index's one lock while they link a shard and commit its row; so th
 past the last row of their dataset, left by a writer killed in between, and the next `add` finds and adopts them.
 """
 
+import dataclasses
 import enum
 import hashlib
 import json
@@ -40,6 +41,17 @@ class Added(enum.StrEnum):
 
     ADDED = "added"
     DUPLICATE = "duplicate"  # an episode of this id is there already; nothing was written
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardCount:
+    """How many episodes have reward sequences of one kind."""
+
+    type: str  # a schema.RewardType
+    task_id: str
+    model_id: str | None  # None for sketches
+    episodes: int
+    users: int  # people who drew them
 
 
 class Store:
@@ -247,6 +259,15 @@ class Store:
         wanted = sql.select(REWARD_SEQUENCES.c.EpisodeId).where(REWARD_SEQUENCES.c.ModelId == model_id)
         with self._index.read() as connection:
             return set(connection.execute(wanted).scalars())
+
+    def rewards(self) -> list[RewardCount]:
+        """How much is rated: one entry a (type, task, model), sketches first."""
+        table = REWARD_SEQUENCES.c
+        group = (table.Type, table.RewardTaskId, table.ModelId)
+        episodes, users = (sql.func.count(column.distinct()) for column in (table.EpisodeId, table.User))
+        counted = sql.select(*group, episodes, users).group_by(*group).order_by(table.Type.desc(), *group[1:])
+        with self._index.read() as connection:
+            return [RewardCount(*row) for row in connection.execute(counted)]
 
     # Upkeep
 

@@ -124,7 +124,9 @@ def _layout_problems(episode: Episode) -> Iterator[Problem]:
         elif name in _RLDS_DTYPES and array.ndim != (2 if name == "action" else 1):
             yield _error(name, f"has shape {array.shape}", "an action is [T, A], the other RLDS fields [T]")
         elif array.dtype == object and not any(all(isinstance(x, kind) for x in array) for kind in (bytes, str)):
-            yield _error(name, "mixes things that are neither pictures nor text", "store encoded pictures or text")
+            yield _error(name, "holds things that are neither pictures nor text", "store encoded pictures or text")
+        elif array.dtype == np.uint8 and array.ndim == 4:
+            yield _error(name, "holds raw pictures", "store each as JPEG or PNG bytes")
     if not episode.observation:
         yield _error("observation", "there is none", "record what the robot saw")
     for name, array in episode.observation.items():

@@ -1,0 +1,178 @@
+"""`armchair store ls|info|query|verify|rebuild-index`: looks into a store, and after it."""
+
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from datasets.catalogue import EpisodeRow
+
+
+@dataclasses.dataclass(frozen=True)
+class Ls:
+    """Lists the datasets and the tasks in them."""
+
+    store: Path
+    """Folder of the store."""
+    json: bool = False
+    """Print one JSON object a line instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """Sums the store up: episodes, hours, disk, sketches, reward models, quarantine."""
+
+    store: Path
+    """Folder of the store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryEpisodes:
+    """Lists the episodes that match, for example `task_id=lift_green verdict=success since=2026-01-31 limit=10`."""
+
+    conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """name=value, all of which must hold; none: every episode. An unknown name is answered with the known ones."""
+    store: Path = dataclasses.field(kw_only=True)
+    """Folder of the store."""
+    json: bool = False
+    """Print one JSON object a line, with every field, instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verify:
+    """Compares every file with the index. Exit status 1: something is damaged or lost."""
+
+    store: Path
+    """Folder of the store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RebuildIndex:
+    """Makes the index anew from the files: after it was lost, or files were copied in."""
+
+    store: Path
+    """Folder of the store."""
+
+
+def main(args: list[str]) -> None:
+    """Runs the stage."""
+    commands = {
+        "ls": (Ls, _ls), "info": (Info, _info), "query": (QueryEpisodes, _query),
+        "verify": (Verify, _verify), "rebuild-index": (RebuildIndex, _rebuild_index),
+    }  # fmt: skip
+    config = tyro.extras.subcommand_cli_from_dict(
+        {name: config for name, (config, _) in commands.items()}, args=args, prog="armchair store"
+    )
+    run = dict(commands.values())[type(config)]
+    run(config)
+
+
+def _ls(config: Ls) -> None:
+    from datasets.store import Query, Store
+
+    def group(row: "EpisodeRow") -> tuple[str, str]:
+        return row.dataset, row.task_id
+
+    entries = []
+    rows = sorted(Store.open(config.store).query(Query()), key=group)
+    for (dataset, task_id), members in itertools.groupby(rows, group):
+        part = list(members)
+        verdicts = Counter(row.verdict for row in part)
+        entries.append(
+            {
+                "dataset": dataset, "task": task_id, "episodes": len(part), "steps": sum(r.num_steps for r in part),
+                "hours": round(_hours(part), 3), "success": verdicts["success"], "failure": verdicts["failure"],
+                "robots": ", ".join(sorted({r.robot for r in part})),
+                "policies": len({r.policy_id for r in part} - {""}),
+            }
+        )  # fmt: skip
+    if config.json:
+        _print_json(entries)
+    else:
+        _print_table(entries or [{"dataset": "none yet: `armchair ingest` some"}])
+
+
+def _info(config: Info) -> None:
+    from datasets.store import Query, Store
+
+    store = Store.open(config.store)
+    rows = store.query(Query())
+    files = [path.stat().st_size for path in config.store.rglob("*") if path.is_file()]
+    facts = {
+        "episodes": f"{len(rows):,} in {len(store.datasets())} datasets",
+        "steps": f"{sum(row.num_steps for row in rows):,} ({_hours(rows):.1f} robot hours)",
+        "split": ", ".join(f"{n:,} {split}" for split, n in sorted(Counter(r.split for r in rows).items())),
+        "recorded": f"{_day(min(r.timestamp for r in rows))} to {_day(max(r.timestamp for r in rows))}" if rows else "",
+        "disk": f"{sum(files) / 1e6:,.1f} MB in {len(files):,} files",
+        "quarantine": f"{len(list(config.store.glob('quarantine/*.json'))):,} records",
+    }
+    for count in store.rewards():
+        who = f"reward model {count.model_id}" if count.model_id else f"sketches by {count.users}"
+        facts[f"{who}, {count.task_id}"] = f"{count.episodes:,} episodes"
+    _print_table([{"": name, str(config.store): fact} for name, fact in facts.items()])
+
+
+def _query(config: QueryEpisodes) -> None:
+    from datasets.store import Query, Store
+
+    rows = Store.open(config.store).query(Query.parse(" ".join(config.conditions)), require=True)
+    if config.json:
+        _print_json(dataclasses.asdict(row) | {"path": str(row.path)} for row in rows)
+        return
+    shown = ("episode_id", "dataset", "task_id", "verdict", "num_steps", "policy_id", "robot", "split", "tags")
+    _print_table([{"time": _day(row.timestamp)} | {name: getattr(row, name) for name in shown} for row in rows])
+
+
+def _verify(config: Verify) -> None:
+    from datasets.store import Query, Store
+
+    store = Store.open(config.store)
+    problems = store.verify()
+    for problem in problems:
+        print(f"{problem.severity}: {problem}")
+    print(f"{len(store.query(Query())):,} episodes verified, {len(problems)} problems")
+    if any(problem.severity == "error" for problem in problems):
+        sys.exit(1)
+
+
+def _rebuild_index(config: RebuildIndex) -> None:
+    from datasets.store import Store
+
+    counts = Store(config.store).rebuild_index()
+    for problem in counts.problems:
+        print(f"{problem.severity}: {problem}")
+    print(f"indexed {counts.episodes:,} episodes, {counts.sketches:,} sketches, {counts.predictions:,} predictions")
+
+
+def _hours(rows: Iterable["EpisodeRow"]) -> float:
+    return sum(row.num_steps / row.control_rate_hz for row in rows) / 3600
+
+
+def _day(timestamp: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(timestamp)) if timestamp else "unknown"
+
+
+def _print_json(entries: Iterable[dict[str, Any]]) -> None:
+    for entry in entries:
+        print(json.dumps(entry))
+
+
+def _print_table(entries: Sequence[dict[str, Any]]) -> None:
+    table = Table(box=None, header_style="bold")
+    for name in entries[0]:
+        is_number = isinstance(entries[0][name], int | float)
+        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
+    for entry in entries:
+        table.add_row(*(f"{x:,}" if isinstance(x, int | float) else str(x) for x in entry.values()))
+    # Into a pipe or a file, rows are as long as they are; a terminal shows what fits.
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
