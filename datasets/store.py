@@ -248,7 +248,7 @@ class Store:
         with self._index.read() as connection:
             for data_path, episode_id in connection.execute(wanted):
                 ids_of.setdefault(data_path, []).append(episode_id)
-        predicted = {}
+        predicted: dict[str, np.ndarray] = {}
         for data_path, ids in sorted(ids_of.items()):
             values = read_predictions(self.root / data_path)
             predicted |= {i: values[i] for i in ids}

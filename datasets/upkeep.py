@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sql
 
@@ -74,14 +73,16 @@ def rebuild(root: Path, index: Index) -> Counts:
                     insert(connection, root, path)
                 except ArmchairError as error:
                     problems.append(_error(path, str(error)))
-        counted = [
-            sql.select(sql.func.count()).select_from(EPISODES),
-            *(
-                sql.select(sql.func.count()).where(REWARD_SEQUENCES.c.Type == kind)
-                for kind in (RewardType.SKETCH, RewardType.PREDICTION)
-            ),
-        ]
-        return Counts(*(connection.execute(count).scalar_one() for count in counted), problems=tuple(problems))
+        return Counts(
+            episodes=_count(connection, EPISODES),
+            sketches=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.SKETCH),
+            predictions=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.PREDICTION),
+            problems=tuple(problems),
+        )
+
+
+def _count(connection: sql.Connection, table: sql.Table, *conditions: sql.ColumnElement[bool]) -> int:
+    return connection.execute(sql.select(sql.func.count()).select_from(table).where(*conditions)).scalar_one()
 
 
 def _make_usable(index: Index) -> None:
@@ -145,7 +146,7 @@ def _verify_directories(root: Path, indexed: set[Path]) -> Iterator[Problem]:
 
 
 def _verify_sequences(
-    root: Path, sequences: Sequence[Mapping[str, Any]], num_steps: Mapping[str, int]
+    root: Path, sequences: Sequence[sql.RowMapping], num_steps: Mapping[str, int]
 ) -> Iterator[Problem]:
     indexed = {root / row["DataPath"] for row in sequences}
     for path in sketch_paths(root) + side_shard_paths(root):

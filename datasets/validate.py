@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -222,7 +223,7 @@ def repair(episode: Episode) -> tuple[Episode, list[str]]:
       The episode, with one sentence a repair added to `metadata.repairs`, and those sentences.
     """
     repairs: list[str] = []
-    mended = {name: np.array(getattr(episode, name)) for name in _RLDS_DTYPES}
+    mended: dict[str, Any] = {name: np.array(getattr(episode, name)) for name in _RLDS_DTYPES}
     if not episode.num_steps or any(len(a) != episode.num_steps or a.dtype == object for a in mended.values()):
         return episode, []
     for name, array in mended.items():

@@ -66,19 +66,26 @@ class RebuildIndex:
 
 def main(args: list[str]) -> None:
     """Runs the stage."""
-    commands = {
-        "ls": (Ls, _ls), "info": (Info, _info), "query": (QueryEpisodes, _query),
-        "verify": (Verify, _verify), "rebuild-index": (RebuildIndex, _rebuild_index),
+    configs: dict[str, Any] = {
+        "ls": Ls, "info": Info, "query": QueryEpisodes, "verify": Verify, "rebuild-index": RebuildIndex,
     }  # fmt: skip
-    config = tyro.extras.subcommand_cli_from_dict(
-        {name: config for name, (config, _) in commands.items()}, args=args, prog="armchair store"
-    )
-    run = dict(commands.values())[type(config)]
-    run(config)
+    config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair store")
+    match config:
+        case Ls():
+            _ls(config)
+        case Info():
+            _info(config)
+        case QueryEpisodes():
+            _query(config)
+        case Verify():
+            _verify(config)
+        case RebuildIndex():
+            _rebuild_index(config)
 
 
 def _ls(config: Ls) -> None:
-    from datasets.store import Query, Store
+    from datasets.query import Query
+    from datasets.store import Store
 
     def group(row: "EpisodeRow") -> tuple[str, str]:
         return row.dataset, row.task_id
@@ -103,7 +110,8 @@ def _ls(config: Ls) -> None:
 
 
 def _info(config: Info) -> None:
-    from datasets.store import Query, Store
+    from datasets.query import Query
+    from datasets.store import Store
 
     store = Store.open(config.store)
     rows = store.query(Query())
@@ -123,7 +131,8 @@ def _info(config: Info) -> None:
 
 
 def _query(config: QueryEpisodes) -> None:
-    from datasets.store import Query, Store
+    from datasets.query import Query
+    from datasets.store import Store
 
     rows = Store.open(config.store).query(Query.parse(" ".join(config.conditions)), require=True)
     if config.json:
@@ -134,7 +143,8 @@ def _query(config: QueryEpisodes) -> None:
 
 
 def _verify(config: Verify) -> None:
-    from datasets.store import Query, Store
+    from datasets.query import Query
+    from datasets.store import Store
 
     store = Store.open(config.store)
     problems = store.verify()
