@@ -1,0 +1,73 @@
+"""What every reader of foreign logs has in common.
+
+A *log* is a folder of files that hold episodes. Reading never stops at a bad one: it says what is wrong with it and
+goes on.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from datasets import schema
+from datasets.episode import Episode
+from datasets.rewards import RewardSequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Defaults:
+    """What a log may not say of its episodes. Used only where it does not."""
+
+    task_id: str = ""  # the task that the robot was at
+    robot: str = ""  # e.g. widowx
+    episode_type: schema.EpisodeType = schema.EpisodeType.AGENT
+    control_rate_hz: float = schema.CONTROL_RATE_HZ
+
+
+NO_DEFAULTS = Defaults()
+"""A reader that is told nothing more."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reading:
+    """One episode of a log, or the reasons why it cannot be had."""
+
+    where: str  # file, and number of the record in it
+    episode: Episode | None  # None: it cannot be read
+    problems: tuple[str, ...] = ()  # what cannot be read; beside an episode, what of it was left out
+    record: bytes | None = None  # the bytes that could not be read, as far as there are any
+    sketches: tuple[RewardSequence, ...] = ()  # that came with the episode
+
+
+class Log(Protocol):
+    """A folder of episode files. Picklable: workers get it whole, and one file of it at a time."""
+
+    @property
+    def name(self) -> str:
+        """The name of the data, for the dataset that it goes into."""
+
+    def files(self) -> list[Path]:
+        """The files, sorted. One that ought to be there but is not is listed too, and `read` says so."""
+
+    def count(self, file: Path) -> int:
+        """How many episodes a file seems to hold, found out without reading them."""
+
+    def read(self, file: Path) -> Iterator[Reading]:
+        """Every episode of a file, good or bad, in order."""
+
+
+def content_id(fields: Mapping[str, np.ndarray]) -> str:
+    """32 hex digits for an episode that has no id of its own: equal steps give equal ids, wherever they lie."""
+    digest = hashlib.sha256()
+    for name, array in sorted(fields.items()):
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        if array.dtype == object:
+            for item in array:
+                content = item.encode() if isinstance(item, str) else item
+                digest.update(len(content).to_bytes(8, "little") + content)
+        else:
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
