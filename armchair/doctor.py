@@ -28,7 +28,7 @@ MINIMUM_DISK = 3e9  # bytes free: the demo's recordings, models and videos, with
 SLOW_IMPORT = 20.0  # s; with compiled byte code the whole stack imports in about 5 s
 
 _SET_UP = "run `make setup` in the checkout, which makes a fresh environment"
-_GL_PACKAGES = "libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
+_GL_PACKAGES = "libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
 _NAMED = ("tensorflow-cpu", "tensorflow", "dm-reverb", "tensorflow-datasets", "apache-beam", "mujoco", "numpy")
 _STACK = "import tensorflow, sonnet, reverb, tensorflow_datasets, rlds, envlogger, apache_beam"
 

@@ -32,19 +32,19 @@ find_uv() {
   echo .venv-uv/bin/uv
 }
 
-can_render() { .venv/bin/armchair doctor --only rendering >/dev/null 2>&1; }
+can_render() { env -u MUJOCO_GL .venv/bin/armchair doctor --only rendering >/dev/null 2>&1; }
 
-# EGL by Mesa, in software: the simulated cell's cameras need no graphics card.
-GL_PACKAGES="libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri libosmesa6"
+# OpenGL without a screen, by Mesa in software: the simulated cell's cameras need no graphics card.
+EGL="libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
+OSMESA="libosmesa6" # where EGL does not work; newer distributions no longer have it
 
-install_gl() {
+install() { # PACKAGES...: by apt-get, where we may
   local sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
   command -v apt-get >/dev/null && $sudo true 2>/dev/null || return 1
-  say "installing $GL_PACKAGES"
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2
-  # shellcheck disable=SC2086
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $GL_PACKAGES >&2
+  say "installing $*"
+  $sudo apt-get update -qq >&2
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
 uv=$(find_uv)
@@ -61,8 +61,7 @@ unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 }
 "$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
 
-if ! can_render; then
-  install_gl || true
-  can_render || say "FIX: cameras cannot be drawn (no OpenGL without a screen); run: sudo apt-get install -y $GL_PACKAGES"
-fi
+# shellcheck disable=SC2086
+can_render || { install $EGL && can_render; } || { install $OSMESA && can_render; } ||
+  say "FIX: cameras cannot be drawn (no OpenGL without a screen); run: sudo apt-get install -y $EGL"
 say "ready"
