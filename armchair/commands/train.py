@@ -1,0 +1,18 @@
+"""`armchair train bc|crr`: a policy from logged data only."""
+
+import tyro
+
+from pipeline.batch_rl.config import BcTraining, CrrTraining
+
+
+def main(args: list[str]) -> None:
+    """Runs the stage; prints the folder of the trained policy."""
+    config = tyro.extras.subcommand_cli_from_dict(
+        {"bc": BcTraining, "crr": CrrTraining}, args=args, prog="armchair train",
+        config=(tyro.conf.EnumChoicesFromValues,),
+    )  # fmt: skip
+    from pipeline import threads
+    from pipeline.batch_rl import trainer
+
+    threads.for_dense_learners()
+    print(trainer.train(config))

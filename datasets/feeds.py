@@ -1,0 +1,268 @@
+"""Training feeds: from stored episodes to batches.
+
+`load_transitions` turns episodes into arrays that keep every frame once: a transition is the index of its frame, and
+its successor is the next frame. `TransitionFeed` draws batches from them inside a TensorFlow graph. Which
+transitions make up batch number s depends on (seed, s) alone, so a training that resumes at step s sees exactly
+what an uninterrupted one would have seen, and nothing of the feed has to be saved.
+"""
+
+import dataclasses
+import enum
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+import tensorflow as tf
+
+from datasets import console, schema
+from datasets.episode import Episode
+from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
+from datasets.features import ArraySpec
+from datasets.store import EpisodeRow, Store
+
+
+class RewardKind(enum.StrEnum):
+    """Where the rewards of a training come from."""
+
+    TRUE = "true"  # as logged in the episodes: valid only for the task that they were recorded for
+    MODEL = "model"  # a reward model's stored predictions
+    SKETCH = "sketch"  # people's sketches
+    NONE = "none"  # zeros, for imitation
+
+
+@dataclasses.dataclass(frozen=True)
+class RewardSource:
+    """A kind of reward, and which one of it."""
+
+    kind: RewardKind
+    name: str = ""  # MODEL: the model's id
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `true`, `none`, `sketch` or `model:<model id>`. Raises ArmchairError for any other text."""
+        kind, _, name = text.partition(":")
+        if kind not in set(RewardKind) or bool(name) != (kind == RewardKind.MODEL):
+            raise ArmchairError(f"rewards {text!r} are not known: give true, none, sketch or model:<model id>")
+        return cls(RewardKind(kind), name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Transitions:
+    """N transitions of E episodes with F frames in all; every frame is stored once.
+
+    Transition n is `(o[frame[n]], action[n], reward[n], discount[n], o[frame[n] + 1])`; T frames make T - 1.
+    """
+
+    observation: Mapping[str, np.ndarray]  # sorted by name; float32[F, ...]
+    frame: np.ndarray  # int32[N]: of o_t
+    action: np.ndarray  # float32[N, A]
+    reward: np.ndarray  # float32[N], in [0, 1] unless logged otherwise
+    discount: np.ndarray  # float32[N]: 0 where o_{t+1} is terminal
+    episode: np.ndarray  # int32[N]: index into `episode_ids`
+    episode_ids: tuple[str, ...]  # [E]
+    inputs: Mapping[str, ArraySpec]  # shape and dtype of each observation as it was logged
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.frame)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the set or the order of the episodes."""
+        return hashlib.sha256("\n".join(self.episode_ids).encode()).hexdigest()[:16]
+
+    def of_episodes(self, chosen: Sequence[bool]) -> np.ndarray:
+        """int32: indices of the transitions that belong to the chosen episodes (bool[E])."""
+        return np.flatnonzero(np.asarray(chosen, bool)[self.episode]).astype(np.int32)
+
+
+def load_transitions(
+    store: Store, rows: Sequence[EpisodeRow], keys: Sequence[str], rewards: RewardSource, task_id: str
+) -> Transitions:
+    """Reads episodes into memory.
+
+    Args:
+      store: that holds the episodes.
+      rows: which episodes, in this order.
+      keys: which observations.
+      rewards: where the rewards come from.
+      task_id: the task that is rewarded.
+
+    Raises:
+      ArmchairError: if there is nothing to learn from, or rewards are missing for some episodes.
+      SpecMismatchError: if episodes differ in their observations or actions.
+      BadEpisodeError: if a number is not finite.
+    """
+    rows = [row for row in rows if row.num_steps >= 2]  # one frame alone makes no transition
+    if not rows:
+        raise ArmchairError("no episode with at least two steps was selected: widen the query")
+    rewards_of = _reward_function(store, rows, rewards, task_id)
+    parts = []
+    for number, episode in enumerate(console.track(store.read_many(rows), "loading episodes", len(rows))):
+        part = _transitions_of(episode, number, sorted(keys), rewards_of)
+        if parts and (part["inputs"], part["action"].shape[1:]) != (parts[0]["inputs"], parts[0]["action"].shape[1:]):
+            raise SpecMismatchError(
+                f"episodes {rows[0].episode_id} and {rows[number].episode_id} differ in the shapes of their "
+                "observations or actions: train on datasets of one robot, or select other observations"
+            )
+        parts.append(part)
+    lengths = [row.num_steps for row in rows]
+    starts = np.cumsum([0, *lengths[:-1]])  # [E]: first frame of each episode
+    return Transitions(
+        {k: np.concatenate([part["observation"][k] for part in parts]) for k in sorted(keys)},
+        np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32),
+        *(np.concatenate([part[k] for part in parts]) for k in ("action", "reward", "discount")),
+        np.repeat(np.arange(len(rows)), np.array(lengths) - 1).astype(np.int32),
+        tuple(row.episode_id for row in rows),
+        parts[0]["inputs"],
+    )
+
+
+def _transitions_of(
+    episode: Episode, number: int, keys: Sequence[str], rewards_of: Callable[[int, Episode], np.ndarray]
+) -> dict:
+    """One episode's arrays. The last step's action, reward and discount are not valid and are left out."""
+    name = episode.metadata.episode_id
+    if missing := [k for k in keys if k not in episode.observation]:
+        raise SpecMismatchError(
+            f"episode {name} has no observation {missing[0]!r}: select other observations or episodes"
+        )
+    logged = {k: episode.observation[k] for k in keys}
+    part = {
+        "observation": {k: v.astype(np.float32) for k, v in logged.items()},  # [T, ...]
+        "action": episode.action[:-1].astype(np.float32),  # [T - 1, A]
+        "reward": rewards_of(number, episode).astype(np.float32),  # [T - 1]
+        "discount": episode.discount[:-1].astype(np.float32),  # [T - 1]; validation saw to its 0 before a terminal state
+    }
+    flat = {**part["observation"], **{k: part[k] for k in ("action", "reward", "discount")}}
+    for field, values in flat.items():
+        if not np.isfinite(values).all():
+            step = np.argwhere(~np.isfinite(values))[0, 0]
+            raise BadEpisodeError(f"{field!r} of episode {name} is not finite at step {step}: leave the episode out")
+    return part | {"inputs": {k: ArraySpec(v.shape[1:], v.dtype.name) for k, v in logged.items()}}
+
+
+def _reward_function(
+    store: Store, rows: Sequence[EpisodeRow], source: RewardSource, task_id: str
+) -> Callable[[int, Episode], np.ndarray]:
+    """(row number, episode) -> float32[T - 1]. Checks first that every episode has its rewards."""
+    if source.kind == RewardKind.NONE:
+        return lambda number, episode: np.zeros(episode.num_steps - 1)
+    if source.kind == RewardKind.TRUE:
+        if foreign := sum(row.task_id != task_id for row in rows):
+            raise ArmchairError(
+                f"{foreign} of {len(rows)} episodes were recorded for another task, so their logged rewards are not "
+                f"for {task_id}: select task_id={task_id}, or take a reward model's rewards"
+            )
+        return lambda number, episode: episode.reward[:-1]  # r_t belongs to (o_t, a_t, o_{t+1})
+    if source.kind == RewardKind.MODEL:
+        values = store.predictions(source.name, [row.episode_id for row in rows])
+        remedy = f"run `armchair annotate` with model {source.name} over them"
+    else:
+        values = _mean_sketches(store, rows, task_id)
+        remedy = "sketch them, or select episodes with has_sketch"
+    if missing := sum(row.episode_id not in values for row in rows):
+        raise ArmchairError(f"{missing} of {len(rows)} episodes have no rewards from {source}: {remedy}")
+    for row in rows:
+        if len(values[row.episode_id]) != row.num_steps:
+            raise StoreError(
+                f"the rewards from {source} for episode {row.episode_id} rate {len(values[row.episode_id])} frames, "
+                f"but it has {row.num_steps}: {remedy}"
+            )
+    return lambda number, episode: schema.transition_rewards(values[rows[number].episode_id])
+
+
+def _mean_sketches(store: Store, rows: Sequence[EpisodeRow], task_id: str) -> dict[str, np.ndarray]:
+    """episode id -> float32[T]: the mean over annotators."""
+    curves: dict[str, list[np.ndarray]] = {}
+    for sequence in store.sketches(task_id, [row.episode_id for row in rows]):
+        curves.setdefault(sequence.episode_id, []).append(sequence.values)
+    return {episode_id: np.mean(values, axis=0) for episode_id, values in curves.items()}
+
+
+class Batch(NamedTuple):
+    """B transitions; the observations are whatever the feed was given (vectors, usually)."""
+
+    observation: tf.Tensor  # [B, D]
+    action: tf.Tensor  # [B, A]
+    reward: tf.Tensor  # [B]
+    discount: tf.Tensor  # [B]
+    next_observation: tf.Tensor  # [B, D]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Group:
+    """Transitions that fill a fixed number of places in every batch."""
+
+    indices: np.ndarray  # int32[n]: transitions to draw from, uniformly with replacement
+    count: int  # places in each batch
+
+
+def mixture(transitions: Transitions, special: Sequence[bool], share: float, batch_size: int) -> list[Group]:
+    """Two groups: all transitions, and a fixed share of every batch from special (say, the task's own) episodes.
+
+    Args:
+      transitions: the pool.
+      special: bool[E].
+      share: of the batch; 0 leaves the group out.
+      batch_size: places in a batch, over both groups.
+
+    Raises:
+      ArmchairError: if a share is asked of no episode at all.
+    """
+    count = round(share * batch_size)
+    groups = [Group(np.arange(len(transitions), dtype=np.int32), batch_size - count)]
+    if count:
+        groups.append(Group(transitions.of_episodes(special), count))
+        if not len(groups[1].indices):
+            raise ArmchairError(
+                f"a share of {share:g} of each batch is asked of episodes that are not there: set it to 0"
+            )
+    return [group for group in groups if group.count]
+
+
+class TransitionFeed:
+    """Batches of transitions, gathered from memory inside the graph."""
+
+    def __init__(self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], seed: int):
+        """Puts the arrays where TensorFlow can gather from them.
+
+        Args:
+          observation: float32[F, D], a vector for each frame of `transitions`.
+          transitions: the rest.
+          groups: how each batch is made up.
+          seed: decides all batches.
+        """
+        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
+        self._frame = tf.constant(transitions.frame)
+        self._action = tf.constant(transitions.action)
+        self._reward = tf.constant(transitions.reward)
+        self._discount = tf.constant(transitions.discount)
+        self._groups = [(tf.constant(group.indices), group.count) for group in groups]
+        self._seed = seed
+
+    def indices(self, step: tf.Tensor) -> tf.Tensor:
+        """int32[B]: the transitions of batch number `step` (a scalar integer), group after group."""
+        drawn = []
+        for number, (pool, count) in enumerate(self._groups):
+            # The step fills one half of the random key; seed and group share the other.
+            key = tf.stack([tf.constant(self._seed * 1_000 + number, tf.int64), tf.cast(step, tf.int64)])
+            places = tf.random.stateless_uniform((count,), key, maxval=tf.size(pool), dtype=tf.int32)
+            drawn.append(tf.gather(pool, places))
+        return tf.concat(drawn, 0)
+
+    def __call__(self, step: tf.Tensor) -> Batch:
+        """Batch number `step`."""
+        chosen = self.indices(step)  # [B]
+        frame = tf.gather(self._frame, chosen)
+        return Batch(
+            tf.gather(self._observation, frame),
+            tf.gather(self._action, chosen),
+            tf.gather(self._reward, chosen),
+            tf.gather(self._discount, chosen),
+            tf.gather(self._observation, frame + 1),
+        )

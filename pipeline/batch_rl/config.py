@@ -1,0 +1,135 @@
+"""Every option of the offline learners and their trainer, with its default and where that comes from.
+
+No TensorFlow here: the command line is made from these classes.
+"""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import ClassVar
+
+from datasets.errors import ArmchairError
+from datasets.presets import ObservationPreset
+
+
+class AdvantageMode(enum.StrEnum):
+    """What the value of the data's action is compared with: samples of the policy."""
+
+    MEAN = "mean"
+    MAX = "max"
+
+
+class WeightMode(enum.StrEnum):
+    """How an advantage becomes the weight of an imitated action."""
+
+    EXP = "exp"
+    BINARY = "binary"
+    ALL = "all"  # behaviour cloning
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyConfig:
+    """Size of the policy."""
+
+    layer_sizes: tuple[int, ...] = (256, 256, 256)  # our choice for two CPU cores
+    components: int = 5  # Gaussians in the mixture; RL Unplugged's CRR
+    min_scale: float = 1e-4  # RL Unplugged's CRR
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticConfig:
+    """Size of the critic."""
+
+    layer_sizes: tuple[int, ...] = (256, 256, 256)  # our choice for two CPU cores
+    atoms: int = 51  # as in C51 and Acme's D4PG
+
+
+@dataclasses.dataclass(frozen=True)
+class BcConfig:
+    """Behaviour cloning: maximise the likelihood of the logged actions, whoever took them.
+
+    Minimises E[-log pi(a|s)] over the data. The policy network, and so the density, is CRR's: the two differ in the
+    weights of the actions alone. Rewards are not used.
+    """
+
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    learning_rate: float = 3e-4  # of Adam; our choice
+    max_gradient_norm: float = 40.0  # as for CRR
+
+
+@dataclasses.dataclass(frozen=True)
+class CrrConfig:
+    """CRR: imitate the logged actions that the critic finds better than what the policy would do.
+
+    Wang et al., *Critic Regularized Regression*, NeurIPS 2020 (arXiv 2006.15134). With a critic Q and a stochastic
+    policy pi, on transitions (s, a, r, d, s') of the data:
+
+    - policy: minimise E[-f(s, a) log pi(a|s)], where f has no gradient and is a function of the advantage
+      A(s, a) = Q(s, a) - mean_j Q(s, a_j), or max_j, over m samples a_j ~ pi(.|s):
+      exp: f = min(exp(A / beta), cap); binary: f = 1[A > 0]; all: f = 1, which is behaviour cloning.
+    - critic: categorical (C51); cross-entropy to the projection of r + gamma d Z'(s', a'), with a' ~ pi'(.|s') and the
+      target networks Z', pi', hard copies made every `target_period` steps.
+
+    Only logged actions are imitated, so the critic's errors about unseen actions do little harm.
+
+    Deviations: the policy and the critic are feed-forward and take one standardised vector; the atoms span
+    [0, 1 / (1 - gamma)], all that rewards in [0, 1] can give.
+    """
+
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
+    policy_learning_rate: float = 3e-4  # of Adam; our choice. Acme: 1e-4 (TensorFlow), 3e-4 (JAX)
+    critic_learning_rate: float = 3e-4  # of Adam; likewise
+    max_gradient_norm: float = 40.0  # of each network; Acme
+    gamma: float = 0.99  # discount a step; paper
+    target_period: int = 100  # steps; Acme
+    samples: int = 4  # m, actions sampled to estimate the advantage; paper
+    advantage: AdvantageMode = AdvantageMode.MEAN
+    weight: WeightMode = WeightMode.EXP  # the safest on hard tasks; binary is greedier
+    beta: float = 1.0  # temperature of exp, in units of the return; paper
+    cap: float = 20.0  # largest weight of exp; paper
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training from logged data."""
+
+    name: ClassVar[str]  # of the method
+    store: Path  # folder of the store
+    out: Path  # run folder; a run that was stopped goes on from its last checkpoint
+    task: str  # the task to learn, e.g. lift_green
+    query: str = ""  # which episodes, e.g. "split=train robot=sim_sawyer"; empty: all
+    rewards: str = "true"  # true, none, sketch, or model:<folder or id of a reward model>
+    observations: ObservationPreset = ObservationPreset.PROPRIO  # which observations the policy gets
+    task_share: float = 0.25  # of each batch from the task's own episodes, as in the sketching paper (recalled)
+    batch_size: int = 256  # transitions; RL Unplugged
+    steps: int = 10_000  # updates
+    seed: int = 0
+    fused: int = 100  # updates a call, and a line of metrics: about a second of work
+    checkpoint_every: int = 1_000  # steps; some ten seconds of work are lost at most
+    snapshot_every: int = 5_000  # steps; offline agents often get worse again, so keep several policies
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that cannot work together."""
+        for name in ("checkpoint_every", "snapshot_every"):
+            if getattr(self, name) % self.fused:
+                raise ArmchairError(f"{name}={getattr(self, name)} is no multiple of fused={self.fused}: make it one")
+        if not 0 <= self.task_share <= 1:
+            raise ArmchairError(f"task_share={self.task_share} is not a share: give a number in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class BcTraining(TrainConfig):
+    """Behaviour cloning from logged data."""
+
+    name: ClassVar[str] = "bc"
+    rewards: str = "none"  # not used
+    method: BcConfig = dataclasses.field(default_factory=BcConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrrTraining(TrainConfig):
+    """Critic-regularised regression from logged data."""
+
+    name: ClassVar[str] = "crr"
+    method: CrrConfig = dataclasses.field(default_factory=CrrConfig)

@@ -1,0 +1,110 @@
+"""What every offline learner is, and the loop that uses it.
+
+```
+learner = CrrLearner(config, feed, sizes, seed)
+while learner.step < steps:
+    metrics = learner.run(100)          # 100 updates fused into one call
+learner.save(path); learner.restore(path)
+policy = learner.policy                 # exported with its normalisation by `pipeline.batch_rl.policy`
+```
+A learner is a function of (variables, step number): batches and random numbers depend on the seed and the step alone.
+So restoring the variables resumes exactly.
+"""
+
+import abc
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from datasets import files
+from datasets.feeds import Batch
+from pipeline.batch_rl.networks import MixturePolicy
+from pipeline.optimisers import Adam
+
+Feed = Callable[[tf.Tensor], Batch]
+"""Batch number `step`, computed inside the graph."""
+
+
+class Learner(tf.Module, abc.ABC):
+    """Base of all learners: counting, fusing and saving. An algorithm defines `METRICS`, `policy` and `update`."""
+
+    METRICS: ClassVar[Mapping[str, str]]
+    """Name of each metric that `update` returns -> its meaning and healthy range."""
+
+    policy: MixturePolicy
+
+    def __init__(self, feed: Feed, seed: int):
+        """Makes a learner at step 0.
+
+        Args:
+          feed: gives the batches.
+          seed: of the random numbers drawn while learning; initial weights follow TensorFlow's global seed.
+        """
+        super().__init__()
+        self._feed = feed
+        self._seed = seed
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+
+    @abc.abstractmethod
+    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One update, traced into the graph.
+
+        Args:
+          batch: of transitions.
+          step: how many updates came before, a scalar.
+          key: int64[2], the seed of this update's random numbers.
+
+        Returns:
+          A scalar for each name in `METRICS`.
+        """
+
+    def check_rewards(self, rewards: np.ndarray) -> float:
+        """The largest return that rewards float32[N] can give; infinite for a learner that does not use them.
+
+        Raises:
+          ArmchairError: if the learner cannot learn from such rewards.
+        """
+        return math.inf
+
+    @property
+    def step(self) -> int:
+        """How many updates were made."""
+        return int(self._step.numpy())
+
+    def run(self, count: int) -> dict[str, float]:
+        """Makes `count` updates in one call; returns the mean of each metric over them."""
+        return {name: float(value) for name, value in self._run(tf.constant(count, tf.int64)).items()}
+
+    @tf.function
+    def _run(self, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        sums = {name: tf.constant(0.0) for name in self.METRICS}
+        for _ in tf.range(count):
+            step = self._step.read_value()
+            metrics = self.update(self._feed(step), step, tf.stack([tf.constant(self._seed, tf.int64), step]))
+            sums = {name: sums[name] + metrics[name] for name in self.METRICS}
+            self._step.assign_add(1)
+        return {name: value / tf.cast(count, tf.float32) for name, value in sums.items()}
+
+    def save(self, directory: Path) -> None:
+        """Writes all variables (weights, targets, optimisers, step) as one atomic folder."""
+        with files.staged_directory(directory) as staged:
+            tf.train.Checkpoint(learner=self).write(os.fspath(staged / "variables"))
+
+    def restore(self, directory: Path) -> None:
+        """Reads what `save` wrote; the learner must be made of the same config and shapes."""
+        checkpoint = tf.train.Checkpoint(learner=self)
+        checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
+
+
+def descend(
+    tape: tf.GradientTape, loss: tf.Tensor, network: tf.Module, optimiser: Adam, learning_rate: float, max_norm: float
+) -> tf.Tensor:
+    """One step of a network's optimiser down the gradient, clipped to a global norm; returns the norm it had."""
+    gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, network.trainable_variables), max_norm)
+    optimiser.apply(gradients, learning_rate)
+    return norm

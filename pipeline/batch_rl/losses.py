@@ -1,0 +1,100 @@
+"""Losses of offline reinforcement learning, as pure functions of tensors.
+
+Papers: CRR is Wang et al., *Critic Regularized Regression*, NeurIPS 2020 (arXiv 2006.15134); the categorical critic is
+Bellemare et al., *A Distributional Perspective on Reinforcement Learning*, ICML 2017 (arXiv 1707.06887), as used by
+D4PG, Barth-Maron et al., ICLR 2018 (arXiv 1804.08617).
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from pipeline.batch_rl.config import AdvantageMode, WeightMode
+
+
+@dataclasses.dataclass(frozen=True)
+class Atoms:
+    """The fixed support of a categorical value distribution: `count` returns, evenly spaced in [minimum, maximum]."""
+
+    minimum: float
+    maximum: float
+    count: int
+
+    @property
+    def spacing(self) -> float:
+        """Distance between two neighbours."""
+        return (self.maximum - self.minimum) / (self.count - 1)
+
+    @property
+    def values(self) -> tf.Tensor:
+        """float32[L]."""
+        return tf.linspace(float(self.minimum), float(self.maximum), self.count)
+
+    def mean(self, logits: tf.Tensor) -> tf.Tensor:
+        """Expected value, float32[...], of distributions given as logits, float32[..., L]."""
+        return tf.linalg.matvec(tf.nn.softmax(logits), self.values)
+
+
+def project(atoms: Atoms, probabilities: tf.Tensor, reward: tf.Tensor, discount: tf.Tensor) -> tf.Tensor:
+    """Distribution of `reward + discount * Z`, put back on the atoms (Bellemare et al. 2017, equation 7).
+
+    Each shifted atom, clipped to the support, gives its probability to its two neighbours in proportion to their
+    closeness. Written as one segment sum, which is several times faster on a CPU than the [B, L, L] comparison.
+
+    Args:
+      atoms: the support of Z and of the result.
+      probabilities: of Z, float32[B, L].
+      reward: float32[B].
+      discount: float32[B], with gamma inside.
+
+    Returns:
+      float32[B, L]; each row sums to 1 as its input row does.
+    """
+    batch, count = tf.shape(probabilities)[0], atoms.count
+    shifted = reward[:, None] + discount[:, None] * atoms.values  # [B, L]
+    place = (tf.clip_by_value(shifted, atoms.minimum, atoms.maximum) - atoms.minimum) / atoms.spacing  # [B, L]
+    lower = tf.clip_by_value(tf.floor(place), 0, count - 2)  # the topmost place belongs to the last interval
+    upper_part = tf.clip_by_value(place - lower, 0, 1)
+    target = tf.cast(lower, tf.int32) + count * tf.range(batch)[:, None]  # [B, L], into a flat [B L]
+    mass = tf.stack([probabilities * (1 - upper_part), probabilities * upper_part])  # [2, B, L]
+    summed = tf.math.unsorted_segment_sum(mass, tf.stack([target, target + 1]), batch * count)  # [B L]
+    return tf.reshape(summed, (batch, count))
+
+
+def critic_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Mean cross-entropy of critic logits, float32[B, L], to a target distribution, float32[B, L], taken as fixed."""
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(target), logits))
+
+
+def advantage(mode: AdvantageMode, q: tf.Tensor, q_samples: tf.Tensor) -> tf.Tensor:
+    """Advantage, float32[B], of actions with value q, float32[B], over m samples' values, float32[B, m]."""
+    reduce = {AdvantageMode.MEAN: tf.reduce_mean, AdvantageMode.MAX: tf.reduce_max}[mode]
+    return q - reduce(q_samples, -1)
+
+
+def weights(mode: WeightMode, advantage: tf.Tensor, beta: float, cap: float) -> tf.Tensor:
+    """Weights f, float32[B], without a gradient.
+
+    Args:
+      mode: `EXP`: min(exp(A / beta), cap); `BINARY`: 1 where A > 0, else 0; `ALL`: 1.
+      advantage: A, float32[B].
+      beta: temperature, in units of the return; for `EXP`.
+      cap: largest weight; for `EXP`.
+    """
+    if mode is WeightMode.EXP:
+        f = tf.minimum(tf.exp(advantage / beta), cap)
+    elif mode is WeightMode.BINARY:
+        f = tf.cast(advantage > 0, tf.float32)
+    else:
+        f = tf.ones_like(advantage)
+    return tf.stop_gradient(f)
+
+
+def imitation_loss(log_prob: tf.Tensor) -> tf.Tensor:
+    """Behaviour cloning: mean of -log pi(a|s), from float32[B]."""
+    return -tf.reduce_mean(log_prob)
+
+
+def weighted_imitation_loss(log_prob: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """CRR: mean of -f(s, a) log pi(a|s), from float32[B] each. The weights are taken as fixed."""
+    return -tf.reduce_mean(tf.stop_gradient(weight) * log_prob)

@@ -1,0 +1,221 @@
+"""One battery over every learner, and what is particular to each."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from datasets import feeds
+from datasets.errors import ArmchairError
+from datasets.features import ArraySpec
+from datasets.feeds import Batch, TransitionFeed, Transitions
+from pipeline import export
+from pipeline.batch_rl.bc import BcLearner
+from pipeline.batch_rl.config import BcConfig, CriticConfig, CrrConfig, PolicyConfig, WeightMode
+from pipeline.batch_rl.crr import CrrLearner
+from pipeline.batch_rl.learner import Learner
+from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.networks import Normaliser
+
+POLICY = PolicyConfig(layer_sizes=(32, 32), components=3)
+BC = BcConfig(POLICY, learning_rate=1e-3)
+CRR = CrrConfig(
+    POLICY, CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
+    target_period=10,
+)  # fmt: skip
+LEARNERS = {
+    "bc": lambda feed, seed: BcLearner(BC, feed, 2, 1, seed),
+    "crr": lambda feed, seed: CrrLearner(CRR, feed, 2, 1, seed),
+}
+INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
+
+
+def _corridor(share_right: float = 0.3, episodes: int = 60, steps: int = 15, seed: int = 0) -> Transitions:
+    """A corridor from -1 to 1: most of the data walks left, some walks right, and only beyond 0.8 is there a reward."""
+    rng = np.random.default_rng(seed)
+    frames, actions, rewards = [], [], []
+    for _ in range(episodes):
+        x, direction = rng.uniform(-0.7, 0.3), 1 if rng.random() < share_right else -1
+        frames.append((x, 0.0))
+        for _ in range(steps):
+            action = np.clip(0.7 * direction + 0.3 * rng.standard_normal(), -1, 1)
+            moved = np.clip(x + 0.2 * action, -1, 1)
+            frames.append((moved, moved - x))
+            actions.append(action)
+            rewards.append(moved > 0.8)
+            x = moved
+    frame = np.concatenate([e * (steps + 1) + np.arange(steps) for e in range(episodes)])
+    observation = np.float32(frames)  # [F, 2]
+    return Transitions(
+        {"position": observation[:, :1], "speed": observation[:, 1:]},
+        frame.astype(np.int32),
+        np.float32(actions)[:, None],
+        np.float32(rewards),
+        np.ones(len(frame), np.float32),
+        np.repeat(np.arange(episodes), steps).astype(np.int32),
+        tuple(map(str, range(episodes))),
+        INPUTS,
+    )
+
+
+def _make(name: str, transitions: Transitions | None = None, seed: int = 0) -> tuple[Learner, Normaliser]:
+    transitions = transitions or _corridor()
+    normaliser = Normaliser.fit(transitions.observation)
+    groups = feeds.mixture(transitions, [], 0, 64)
+    tf.random.set_seed(seed)
+    feed = TransitionFeed(normaliser(_tensors(transitions.observation)), transitions, groups, seed)
+    return LEARNERS[name](feed, seed), normaliser
+
+
+def _tensors(observation: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {k: tf.constant(v) for k, v in observation.items()}
+
+
+def _fingerprint(learner: Learner) -> str:
+    return export.fingerprint(learner.variables)
+
+
+def _reaches_the_end(learner: Learner, normaliser: Normaliser) -> float:
+    """Share of 21 starts from which acting by the policy ends in the reward."""
+    x, speed = np.linspace(-0.6, 0.3, 21, dtype=np.float32)[:, None], np.zeros((21, 1), np.float32)
+    for _ in range(20):
+        action = np.clip(learner.policy(normaliser(_tensors({"position": x, "speed": speed}))).best_mean(), -1, 1)
+        moved = np.clip(x + 0.2 * action, -1, 1)
+        x, speed = moved, moved - x
+    return float(np.mean(x > 0.8))
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+class TestEveryLearner:
+    def test_counts_learns_and_reports_what_it_documents(self, name):
+        learner, _ = _make(name)
+        first = learner.run(20)
+        assert learner.step == 20
+        assert first.keys() == learner.METRICS.keys()
+        assert all(math.isfinite(value) for value in first.values())
+        learner.run(300)
+        assert learner.run(20)["policy_loss"] < first["policy_loss"]
+
+    def test_the_seed_decides_everything(self, name):
+        (one, _), (same, _), (other, _) = _make(name), _make(name), _make(name, seed=1)
+        for learner in (one, same, other):
+            learner.run(5)
+        assert _fingerprint(one) == _fingerprint(same) != _fingerprint(other)
+
+    def test_fusing_and_resuming_change_nothing(self, name, tmp_path):
+        whole, _ = _make(name)
+        whole.run(23)
+        stopped, _ = _make(name)
+        stopped.run(4)
+        stopped.run(7)
+        stopped.save(tmp_path / "saved")
+        resumed, _ = _make(name, seed=0)
+        resumed.run(2)  # whatever it was before
+        resumed.restore(tmp_path / "saved")
+        assert resumed.step == 11
+        resumed.run(12)
+        assert _fingerprint(resumed) == _fingerprint(whole)
+
+    def test_the_exported_policy_acts_like_the_learner_s(self, name, tmp_path):
+        learner, normaliser = _make(name)
+        learner.run(50)
+        actions = ActionRange(np.float32([-0.2]), np.float32([0.4]))
+        save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {"task_id": "corridor"})
+        restored, card = export.load_model(tmp_path / "policy", "policy")
+        raw = {"position": np.float32([[-0.5], [0.2], [5.0]]), "speed": np.float32([[0.1], [0.0], [-3.0]])}
+        acted = restored.act(raw).numpy()  # [3, 1]
+        expected = np.clip(learner.policy(normaliser(_tensors(raw))).best_mean(), -1, 1) * 0.3 + 0.1
+        np.testing.assert_allclose(acted, expected, atol=1e-5)
+        assert card["policy_id"].startswith(f"{name}-") and card["task_id"] == "corridor"
+        assert export.card_inputs(card) == INPUTS
+
+    def test_the_exported_policy_stays_within_the_range_of_the_data(self, name, tmp_path):
+        learner, normaliser = _make(name)
+        actions = ActionRange(np.float32([-0.2]), np.float32([0.4]))
+        for variable in learner.policy.trainable_variables:
+            variable.assign(tf.random.stateless_normal(variable.shape, (1, 2)) * 5)  # far outside
+        save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {})
+        restored, _ = export.load_model(tmp_path / "policy", "policy")
+        position = np.linspace(-1, 1, 50, dtype=np.float32)[:, None]
+        acted = restored.act({"position": position, "speed": position}).numpy()
+        assert acted.min() >= np.float32(-0.2) and acted.max() <= np.float32(0.4)
+
+
+class TestActionRange:
+    def test_round_trip(self):
+        actions = np.random.default_rng(0).normal(3, [0.1, 2, 50], (100, 3)).astype(np.float32)
+        actions[:, 1] = 7  # never moved
+        scale = ActionRange.of(actions)
+        unit = scale.to_unit(actions)
+        np.testing.assert_allclose(unit.min(0), [-1, 0, -1], atol=1e-5)
+        np.testing.assert_allclose(unit.max(0), [1, 0, 1], atol=1e-5)
+        np.testing.assert_allclose(scale.from_unit(unit), actions, rtol=1e-4, atol=1e-4)
+
+
+def _batch(size: int = 16) -> Batch:
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((2, size, 2)).astype(np.float32)
+    return Batch(
+        tf.constant(normal[0]), tf.constant(rng.uniform(-1, 1, (size, 1)), tf.float32),
+        tf.constant(rng.uniform(0, 1, size), tf.float32), tf.ones(size), tf.constant(normal[1]),
+    )  # fmt: skip
+
+
+class TestCrr:
+    def test_weight_all_updates_the_policy_exactly_like_behaviour_cloning(self):
+        bc, _ = _make("bc")
+        crr = CrrLearner(dataclasses.replace(CRR, weight=WeightMode.ALL), lambda step: None, 2, 1, 0)
+        for mine, other in zip(crr.policy.variables, bc.policy.variables, strict=True):
+            mine.assign(other)
+        key = tf.constant([0, 0], tf.int64)
+        for step in range(3):
+            a = crr.update(_batch(), tf.constant(step, tf.int64), key)
+            b = bc.update(_batch(), tf.constant(step, tf.int64), key)
+            assert float(a["policy_loss"]) == float(b["policy_loss"])
+        assert export.fingerprint(crr.policy.variables) == export.fingerprint(bc.policy.variables)
+
+    def test_the_critic_learns_nothing_from_the_policy_s_loss(self):
+        """With equal critics, the critic's update is the same whatever the policy's loss is."""
+        fingerprints = set()
+        for weight in WeightMode:
+            tf.random.set_seed(0)
+            learner = CrrLearner(dataclasses.replace(CRR, weight=weight), lambda step: None, 2, 1, 0)
+            learner.update(_batch(), tf.constant(0, tf.int64), tf.constant([0, 0], tf.int64))
+            fingerprints.add(export.fingerprint(learner.critic.variables))
+        assert len(fingerprints) == 1
+
+    def test_targets_follow_every_period_and_rest_between(self):
+        learner, _ = _make("crr")
+        for _ in range(25):
+            step, before = learner.step, _fingerprint(learner._target_critic)
+            online = _fingerprint(learner.critic)
+            learner.run(1)
+            assert _fingerprint(learner._target_critic) == (online if step % CRR.target_period == 0 else before)
+
+    def test_values_converge_to_the_discounted_return(self):
+        """One state that pays 0.5 for ever is worth 0.5 / (1 - gamma) = 5."""
+        batch = _batch()._replace(reward=tf.fill((16,), 0.5))
+        learner = CrrLearner(dataclasses.replace(CRR, critic_learning_rate=3e-3), lambda step: batch, 2, 1, 0)
+        learner.run(1_000)
+        assert learner.run(10)["q"] == pytest.approx(5, rel=0.05)
+
+    def test_rewards_outside_the_atoms_are_refused(self):
+        learner, _ = _make("crr")
+        with pytest.raises(ArmchairError, match=r"range from -1 to 3, but CRR's critic is made for \[0, 1\]"):
+            learner.check_rewards(np.float32([-1, 3]))
+
+    def test_no_reward_at_all_is_refused(self):
+        learner, _ = _make("crr")
+        with pytest.raises(ArmchairError, match="every reward is 0"):
+            learner.check_rewards(np.zeros(5, np.float32))
+
+    def test_it_beats_behaviour_cloning_where_most_of_the_data_is_bad(self):
+        transitions, success = _corridor(), {}
+        for name in LEARNERS:
+            learner, normaliser = _make(name, transitions)
+            learner.run(2_000)
+            success[name] = _reaches_the_end(learner, normaliser)
+        assert success["crr"] >= 0.9
+        assert success["bc"] <= 0.5
