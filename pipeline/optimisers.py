@@ -15,7 +15,6 @@ class Adam(tf.Module):
     def __init__(
         self,
         parameters: Sequence[tf.Variable],
-        learning_rate: float,
         weight_decay: float = 0.0,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -26,8 +25,7 @@ class Adam(tf.Module):
 
         Args:
           parameters: what to train.
-          learning_rate: the step size.
-          weight_decay: per step, matrices and kernels shrink by `learning_rate * weight_decay`; biases do not.
+          weight_decay: per step, matrices and kernels shrink by the step size times this; biases do not.
           beta1: decay of the mean of gradients.
           beta2: decay of the mean of squared gradients.
           epsilon: keeps the division finite.
@@ -35,22 +33,22 @@ class Adam(tf.Module):
         """
         super().__init__(name)
         self._parameters = list(parameters)
-        self._rate, self._decay = learning_rate, weight_decay
+        self._decay = weight_decay
         self._beta1, self._beta2, self._epsilon = beta1, beta2, epsilon
         self._steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="steps")
         self._means = [tf.Variable(tf.zeros_like(p), trainable=False, name="mean") for p in parameters]
         self._squares = [tf.Variable(tf.zeros_like(p), trainable=False, name="square") for p in parameters]
 
-    def apply(self, gradients: Sequence[tf.Tensor]) -> None:
-        """One step down the gradients, given in the order of the parameters."""
+    def apply(self, gradients: Sequence[tf.Tensor], learning_rate: float | tf.Tensor) -> None:
+        """One step of size `learning_rate` down the gradients, given in the order of the parameters."""
         steps = tf.cast(self._steps.assign_add(1), tf.float32)
         power1, power2 = tf.pow(self._beta1, steps), tf.pow(self._beta2, steps)
         for parameter, mean, square, gradient in zip(
             self._parameters, self._means, self._squares, gradients, strict=True
         ):
             if self._decay and parameter.shape.rank > 1:
-                parameter.assign_sub(self._rate * self._decay * parameter)
+                parameter.assign_sub(learning_rate * self._decay * parameter)
             tf.raw_ops.ResourceApplyAdam(
                 var=parameter.handle, m=mean.handle, v=square.handle, beta1_power=power1, beta2_power=power2,
-                lr=self._rate, beta1=self._beta1, beta2=self._beta2, epsilon=self._epsilon, grad=gradient,
+                lr=learning_rate, beta1=self._beta1, beta2=self._beta2, epsilon=self._epsilon, grad=gradient,
             )  # fmt: skip
