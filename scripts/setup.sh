@@ -38,7 +38,7 @@ can_render() { env -u MUJOCO_GL .venv/bin/armchair doctor --only rendering >/dev
 EGL="libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
 OSMESA="libosmesa6" # where EGL does not work; newer distributions no longer have it
 
-install() { # PACKAGES...: by apt-get, where we may
+apt_install() { # PACKAGES...: by apt-get, where we may
   local sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
   command -v apt-get >/dev/null && $sudo true 2>/dev/null || return 1
@@ -62,6 +62,6 @@ unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 "$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
 
 # shellcheck disable=SC2086
-can_render || { install $EGL && can_render; } || { install $OSMESA && can_render; } ||
+can_render || { apt_install $EGL && can_render; } || { apt_install $OSMESA && can_render; } ||
   say "FIX: cameras cannot be drawn (no OpenGL without a screen); run: sudo apt-get install -y $EGL"
 say "ready"
