@@ -1,4 +1,4 @@
-"""Augmentation of pictures, inside the graph; each picture gets its own. Random numbers come from (seed, step) alone."""
+"""Augmentation of pictures, inside the graph: each picture gets its own, and (seed, step) alone decides it."""
 
 import tensorflow as tf
 

@@ -71,9 +71,7 @@ class Trainer:
           ArmchairError: if a loss is not finite, naming it and its step.
         """
         first = self.step
-        batches = [
-            self._sampler.sample(self._config.batch_pairs, self._config.seed, first + k) for k in range(steps)
-        ]
+        batches = [self._sampler.sample(self._config.batch_pairs, self._config.seed, first + k) for k in range(steps)]
         frames, sketches = (tf.constant(np.stack(part)) for part in zip(*batches, strict=True))
         metrics = self._updates(frames, sketches).numpy()  # [steps, parts]
         for k, i in np.argwhere(~np.isfinite(metrics)):
@@ -138,7 +136,9 @@ def train(store: Store, task_id: str, directory: Path, config: RewardConfig) -> 
             bar.update(task, completed=trainer.step)
             if trainer.step % _CHECKPOINT_STEPS == 0 or trainer.step == config.steps:
                 checkpoints.save()
-    return export.save_model(directory / "model", trainer.model.for_export(), _card(trainer.model, data, task_id, config))
+    return export.save_model(
+        directory / "model", trainer.model.for_export(), _card(trainer.model, data, task_id, config)
+    )
 
 
 def _card(model: RewardModel, data: SketchedFrames, task_id: str, config: RewardConfig) -> dict[str, Any]:
