@@ -12,8 +12,6 @@ appears whole or not at all (`datasets.shards`). A crash loses the episode in pr
 import contextlib
 import dataclasses
 import fcntl
-import functools
-import importlib.metadata
 import logging
 import os
 import re
@@ -33,6 +31,7 @@ from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import JPEG_QUALITY, ArraySpec, deserialize, serialize, spec_of, step_spec
 from datasets.shards import ShardDirectory, read_records
+from robot.versions import version_of
 
 _log = logging.getLogger(__name__)
 
@@ -69,15 +68,6 @@ def recorded(directory: Path | str, dataset_name: str) -> Iterator[Episode]:
             yield deserialize(record_bytes, shards.features)
 
 
-@functools.cache
-def software_version() -> str:
-    """Of this package; "unknown" when it runs from a folder that was never installed."""
-    try:
-        return importlib.metadata.version("armchair")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
-
-
 class RecordedEnvironment(envlogger.EnvLogger):
     """An environment whose finished episodes are on disk."""
 
@@ -110,7 +100,7 @@ class RecordedEnvironment(envlogger.EnvLogger):
             "episode_id": uuid.uuid4().hex,
             "verdict": str(_verdict(env)),
             "timestamp": self._started,
-            "software_version": software_version(),
+            "software_version": version_of("armchair"),
         }
         return EpisodeMetadata(**(fields | self._episode_metadata))
 

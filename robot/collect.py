@@ -1,0 +1,30 @@
+"""Collecting: several actors, many episodes, recorded into one dataset.
+
+```
+collect(CollectConfig(out, plan=(PlanLine("lift_green", "expert:lift_green:0.3", episodes=50),), workers=2))
+```
+"""
+
+import dataclasses
+from pathlib import Path
+
+from robot.env import CellConfig
+from robot.loop import EpisodeSummary
+from robot.plan import PlanLine, Setting, play
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectConfig:
+    """What to record, and where. Other cameras or looks of the cell belong into a dataset of another name."""
+
+    out: Path  # the dataset is out/dataset/1.0.0
+    plan: tuple[PlanLine, ...]
+    dataset: str = "recorded"  # small letters, digits and _; all its episodes have the same observations and actions
+    workers: int = 1  # processes; 1: this one
+    cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
+
+
+def collect(config: CollectConfig) -> list[EpisodeSummary]:
+    """Records every planned episode that is not on disk yet, under a progress bar; see `robot.plan.play`."""
+    setting = Setting(config.out, config.dataset, config.cell, config.workers)
+    return play(config.plan, setting, "collecting")

@@ -1,0 +1,24 @@
+"""Which software made a recording or a result."""
+
+import functools
+import importlib.metadata
+import platform
+
+
+@functools.cache
+def version_of(distribution: str) -> str:
+    """Version of an installed distribution; "unknown" for one that was never installed, only put on the path."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of everything that bears on how an episode goes."""
+    # What is installed twice under two names is reported once.
+    tensorflow = next(
+        (v for name in ("tensorflow", "tensorflow-cpu") if (v := version_of(name)) != "unknown"), "unknown"
+    )
+    names = ("armchair", "mujoco", "numpy")
+    return {"python": platform.python_version(), "tensorflow": tensorflow, **{name: version_of(name) for name in names}}
