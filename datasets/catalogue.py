@@ -204,7 +204,7 @@ def insert_predictions(connection: sql.Connection, root: Path, path: Path) -> in
 def check_lengths(connection: sql.Connection, where: Path, values: dict[str, np.ndarray]) -> None:
     """Raises StoreError unless each episode is in the index with as many steps as it has values."""
     wanted = sql.select(EPISODES.c.EpisodeId, EPISODES.c.NumSteps).where(among(EPISODES.c.EpisodeId, values))
-    num_steps: dict[str, int] = dict(connection.execute(wanted).tuples().all())
+    num_steps = {row.EpisodeId: row.NumSteps for row in connection.execute(wanted)}
     for episode_id, numbers in values.items():
         if episode_id not in num_steps:
             raise StoreError(f"{where} rates episode {episode_id!r}, which the store does not hold: ingest it first")

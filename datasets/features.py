@@ -74,7 +74,9 @@ def _feature(spec: ArraySpec) -> tfds.features.FeatureConnector:
         return tfds.features.Image(shape=spec.shape, encoding_format="jpeg")
     if spec.dtype == "str":
         return tfds.features.Text()
-    return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype))
+    # A tf.train.Example knows no float64: as numbers, Unix times would be rounded to 128 s.
+    encoding = tfds.features.Encoding.BYTES if spec.dtype == "float64" else tfds.features.Encoding.NONE
+    return tfds.features.Tensor(shape=spec.shape, dtype=np.dtype(spec.dtype), encoding=encoding)
 
 
 _METADATA_DTYPES: dict[type, ArraySpec] = {
@@ -167,7 +169,18 @@ def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]
         example = features.deserialize_example_np(record, decoders={"steps": tfds.decode.SkipDecoding()})
     except Exception as error:  # TFDS raises whatever its parser meets
         raise BadEpisodeError(f"the record is not an example of this dataset's features: {error}") from error
-    return {"steps": flatten(example["steps"]), "episode_metadata": flatten(example.get("episode_metadata", {}))}
+    connectors = flatten(_leaves(features["steps"].feature))
+    steps = {
+        # A tensor may be stored as bytes, raw or compressed.
+        k: np.stack([connectors[k].decode_example_np(x) for x in v]) if _is_encoded_tensor(connectors[k]) else v
+        for k, v in flatten(example["steps"]).items()
+    }
+    return {"steps": steps, "episode_metadata": flatten(example.get("episode_metadata", {}))}
+
+
+def _is_encoded_tensor(connector: tfds.features.FeatureConnector) -> bool:
+    stored = connector.get_serialized_info()
+    return isinstance(connector, tfds.features.Tensor) and stored.np_dtype != connector.np_dtype
 
 
 def deserialize(record: bytes, features: tfds.features.FeaturesDict) -> Episode:

@@ -42,7 +42,7 @@ def make_episode(
     observation: dict[str, np.ndarray] = {
         "sawyer/joints/angle": (rng.uniform(-1, 1, 7) + progress[:, None]).astype(np.float32),  # [T, 7]
         "gripper/grasp": (progress[:, None] > 0.3).astype(np.int64),  # [T, 1]
-        "objects/green/pose": np.tile(np.float32([0.5, 0, 0, 1, 0, 0, 0]), (num_steps, 1)),  # [T, 7]
+        "objects/green/pose": np.tile(np.array([0.5, 0, 0, 1, 0, 0, 0], np.float32), (num_steps, 1)),  # [T, 7]
     }
     observation["objects/green/pose"][:, 2] = 0.2 * progress
     for camera in cameras:

@@ -1,0 +1,35 @@
+"""A reader sees a whole file or none."""
+
+import pytest
+
+from datasets import files
+
+
+def test_a_write_replaces_all(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    files.write_atomically(path, "first")
+    files.write_atomically(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "file"
+    files.write_atomically(path, "old")
+    with pytest.raises(TypeError), files.staged_file(path) as staged, staged.open("wb") as half:
+        half.writelines([b"half", None])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "model"
+    with pytest.raises(FileNotFoundError), files.staged_directory(path) as staged:
+        (staged / "weights").write_bytes((staged / "absent").read_bytes())
+    assert not list(tmp_path.iterdir())
+    for content in ("first", "second"):
+        with files.staged_directory(path) as staged:
+            (staged / "weights").write_text(content)
+            assert not (path / "weights").exists() or (path / "weights").read_text() == "first"
+    assert (path / "weights").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
