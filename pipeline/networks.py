@@ -1,6 +1,5 @@
 """Networks shared by reward models and policies: input normalisation, image encoder, layer-norm MLP (Sonnet)."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -81,30 +80,22 @@ def _uniform() -> snt.initializers.Initializer:
     return snt.initializers.VarianceScaling(distribution="uniform", mode="fan_out", scale=0.333)
 
 
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """A residual convolutional encoder, one per camera.
-
-    The papers' encoders (recalled, unverified) are residual networks of this form with (16, 32, 64) channels and two
-    blocks a group; smaller ones here are our choice for two CPU cores.
-    """
-
-    channels: tuple[int, ...] = (16, 32, 64)  # of each group; a group halves height and width
-    blocks: int = 2  # residual blocks in a group
-    keypoints: int = 32  # maps of the spatial softmax: each gives one (x, y)
-
-
 class ResidualEncoder(snt.Module):
     """A picture to keypoints: residual groups, a 1x1 convolution to K maps, spatial softmax."""
 
-    def __init__(self, config: EncoderConfig, name: str | None = None):
-        """Makes the module; `config` gives its sizes."""
+    def __init__(self, channels: Sequence[int], blocks: int, keypoints: int, name: str | None = None):
+        """Makes the module.
+
+        Args:
+          channels: of each group; a group halves height and width.
+          blocks: residual blocks in a group.
+          keypoints: K, maps of the spatial softmax.
+          name: of the module.
+        """
         super().__init__(name)
-        self._groups = [
-            (_conv(c, 3, stride=2), [_ResidualBlock(c) for _ in range(config.blocks)]) for c in config.channels
-        ]
+        self._groups = [(_conv(c, 3, stride=2), [_ResidualBlock(c) for _ in range(blocks)]) for c in channels]
         self._norm = _layer_norm()
-        self._maps = _conv(config.keypoints, 1)
+        self._maps = _conv(keypoints, 1)
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 or float32 in [0, 255], [B, H, W, C], to keypoints float32[B, 2 K] in [-1, 1]."""

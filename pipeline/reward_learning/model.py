@@ -1,5 +1,6 @@
 """The reward model: pictures and numbers of one frame to a reward in (0, 1)."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,7 +34,7 @@ class RewardModel(tf.Module):
         self._image_size = config.image_size
         self._normaliser = normaliser
         self._cameras = [name for name, spec in self.inputs.items() if spec.is_image]
-        self._encoders = [ResidualEncoder(config.encoder) for _ in self._cameras]
+        self._encoders = [ResidualEncoder(**dataclasses.asdict(config.encoder)) for _ in self._cameras]
         self._trunk = LayerNormMLP(config.hidden)
         self._head = snt.Linear(1, w_init=snt.initializers.TruncatedNormal(stddev=1e-2))  # starts near 0.5 everywhere
         tf.random.set_seed(config.seed)

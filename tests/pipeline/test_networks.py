@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.networks import EncoderConfig, LayerNormMLP, Normaliser, ResidualEncoder, spatial_softmax
+from pipeline.networks import LayerNormMLP, Normaliser, ResidualEncoder, spatial_softmax
 
 
 def test_normaliser_standardises_and_leaves_constants_alone():
@@ -46,7 +46,7 @@ def test_spatial_softmax_keeps_maps_apart():
 
 
 def test_encoder_shape_range_and_gradients():
-    encoder = ResidualEncoder(EncoderConfig(channels=(4, 8), blocks=1, keypoints=6))
+    encoder = ResidualEncoder(channels=(4, 8), blocks=1, keypoints=6)
     image = tf.cast(tf.random.stateless_uniform((3, 16, 24, 3), (0, 0), 0, 255, tf.int32), tf.uint8)
     with tf.GradientTape() as tape:
         points = encoder(image)

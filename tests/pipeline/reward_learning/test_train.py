@@ -14,9 +14,8 @@ from datasets.testing import make_episode
 from pipeline import export
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
 from pipeline.metrics import read_metrics
-from pipeline.networks import EncoderConfig
 from pipeline.reward_learning import train as training
-from pipeline.reward_learning.config import RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RewardConfig
 from pipeline.reward_learning.data import load_sketched, observations
 
 _PIXELS = RewardConfig(
