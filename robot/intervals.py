@@ -2,13 +2,13 @@
 
 import math
 
-from scipy import stats
-
 CONFIDENCE = 0.95
 
 
 def wilson(successes: int, episodes: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a proportion (Wilson 1927)."""
+    from scipy import stats  # a second: the command line's --help need not wait for it
+
     interval = stats.binomtest(successes, episodes).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -124,6 +124,11 @@ class FakeExpert:
         return np.clip(way + self._noise * self._rng.normal(size=2), -1, 1).astype(np.float32)
 
 
+def fake_novice(seed: int) -> FakeExpert:
+    """Ends on the target in about four of ten episodes: good for tests of rates."""
+    return FakeExpert(seed, noise=0.5)
+
+
 def _band(place: float, size: int) -> slice:
     middle = int(place * (size - 1))
     return slice(max(0, middle - size // 16), middle + size // 16 + 1)
