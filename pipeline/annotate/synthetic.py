@@ -9,6 +9,7 @@ because people do know whether a task is solved.
 import dataclasses
 import hashlib
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class AnnotatorConfig:
     user: str = "simulated"
     """The author's name on the sketches."""
 
+
+M = TypeVar("M", bound=EpisodeMetadata)
 
 _KNOTS = 4  # stretches of the scale that are stretched or squeezed, each by its own factor
 _HAND_FRAMES = 5  # the hand wanders smoothly: white noise averaged over so many frames
@@ -102,7 +105,7 @@ def draw(progress: np.ndarray, config: AnnotatorConfig, rng: np.random.Generator
     return np.clip(values, 0, 1).astype(np.float32)
 
 
-def choose_episodes(episodes: Sequence[EpisodeMetadata], count: int, seed: int) -> list[EpisodeMetadata]:
+def choose_episodes(episodes: Sequence[M], count: int, seed: int) -> list[M]:
     """Which episodes to sketch first: demonstrations, then an equal share of every policy and verdict.
 
     A reward model learns from contrast: successes, failures and near misses of many policies. Within a group the
@@ -114,7 +117,7 @@ def choose_episodes(episodes: Sequence[EpisodeMetadata], count: int, seed: int) 
       seed: decides the random order, together with the episodes' ids.
     """
 
-    def shuffled(episode: EpisodeMetadata) -> bytes:
+    def shuffled(episode: M) -> bytes:
         return hashlib.sha256(f"{seed}/{episode.episode_id}".encode()).digest()
 
     turns: dict[tuple[str, str], int] = {}

@@ -58,11 +58,13 @@ class RewardConfig:
 
     # Network
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    """What looks at each camera."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the layer-norm MLP over keypoints and proprioception."""
 
     # Loss
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    """What the model is asked for."""
 
     # Optimisation
     steps: int = 1000
