@@ -28,7 +28,9 @@ MINIMUM_DISK = 3e9  # bytes free: the demo's recordings, models and videos, with
 SLOW_IMPORT = 20.0  # s; with compiled byte code the whole stack imports in about 5 s
 
 _SET_UP = "run `make setup` in the checkout, which makes a fresh environment"
+_INSTALL = "on Debian or Ubuntu: sudo apt-get install -y "
 _GL_PACKAGES = "libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
+_LIBRARIES = "libgmpxx4ldbl"  # EnvLogger's wheel wants it from the system
 _NAMED = ("tensorflow-cpu", "tensorflow", "dm-reverb", "tensorflow-datasets", "apache-beam", "mujoco", "numpy")
 _STACK = "import tensorflow, sonnet, reverb, tensorflow_datasets, rlds, envlogger, apache_beam"
 
@@ -119,7 +121,8 @@ def imports() -> Iterator[Finding]:
     error = run_python(_STACK)
     seconds = time.perf_counter() - start
     if error:
-        yield Finding(f"the stack does not import ({error})", _SET_UP)
+        fix = _INSTALL + _LIBRARIES if "cannot open shared object file" in error else _SET_UP
+        yield Finding(f"the stack does not import ({error})", fix)
     elif seconds > SLOW_IMPORT:
         yield Finding(f"the stack imports, slowly ({seconds:.0f} s): unset PYTHONDONTWRITEBYTECODE if it is set")
     else:
@@ -144,9 +147,9 @@ def rendering() -> Iterator[Finding]:
     try:
         backend = gl.choose_backend()
     except ArmchairError as error:
-        yield Finding(f"no frame can be drawn ({error})", f"sudo apt-get install -y {_GL_PACKAGES}")
+        yield Finding(f"no frame can be drawn ({error})", _INSTALL + _GL_PACKAGES)
         return
-    fix = "" if gl.draws(backend) else f"unset MUJOCO_GL, or sudo apt-get install -y {_GL_PACKAGES}"
+    fix = "" if gl.draws(backend) else f"unset MUJOCO_GL, or {_INSTALL}{_GL_PACKAGES}"
     yield Finding(f"OpenGL by {backend} " + ("cannot draw a frame" if fix else "draws the cell's cameras"), fix)
 
 

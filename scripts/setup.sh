@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv: Python 3.11, the locked dependencies with byte code compiled, and OpenGL without a screen.
+# Makes .venv: Python 3.11, the locked dependencies with byte code compiled, and the system libraries that they need.
 #
 #   scripts/setup.sh        about a minute the first time; `make` calls it only when the lock or pyproject changes
 #
@@ -32,10 +32,11 @@ find_uv() {
   echo .venv-uv/bin/uv
 }
 
-can_render() { env -u MUJOCO_GL .venv/bin/armchair doctor --only rendering >/dev/null 2>&1; }
+well() { env -u MUJOCO_GL .venv/bin/armchair doctor --only imports rendering >/dev/null 2>&1; }
 
-# OpenGL without a screen, by Mesa in software: the simulated cell's cameras need no graphics card.
-EGL="libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
+# What wheels do not carry: GMP's C++ library for EnvLogger, and OpenGL without a screen, by Mesa in software, for the
+# simulated cell's cameras. They need no graphics card.
+LIBRARIES="libgmpxx4ldbl libegl1 libgl1 libegl-mesa0 libgl1-mesa-dri"
 OSMESA="libosmesa6" # where EGL does not work; newer distributions no longer have it
 
 apt_install() { # PACKAGES...: by apt-get, where we may
@@ -43,8 +44,8 @@ apt_install() { # PACKAGES...: by apt-get, where we may
   [ "$(id -u)" = 0 ] || sudo="sudo -n"
   command -v apt-get >/dev/null && $sudo true 2>/dev/null || return 1
   say "installing $*"
-  $sudo apt-get update -qq >&2
-  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+  $sudo apt-get update -qq >/dev/null
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 uv=$(find_uv)
@@ -62,6 +63,8 @@ unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
 "$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,dev]'
 
 # shellcheck disable=SC2086
-can_render || { apt_install $EGL && can_render; } || { apt_install $OSMESA && can_render; } ||
-  say "FIX: cameras cannot be drawn (no OpenGL without a screen); run: sudo apt-get install -y $EGL"
+well || { apt_install $LIBRARIES && well; } || { apt_install $OSMESA && well; } || {
+  env -u MUJOCO_GL .venv/bin/armchair doctor --only imports rendering >&2 || true
+  say "something is missing, see above; on Debian or Ubuntu: sudo apt-get install -y $LIBRARIES"
+}
 say "ready"

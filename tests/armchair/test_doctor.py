@@ -100,6 +100,22 @@ def test_a_crash_of_the_probe_is_a_finding():
     assert doctor.run_python("import time; time.sleep(9)", timeout=0.2) == "no answer in 0 s"
 
 
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        ("", ""),
+        ("ImportError: libgmpxx.so.4: cannot open shared object file: No such file or directory", "libgmpxx4ldbl"),
+        ("ImportError: cannot import name 'runtime_version' from 'google.protobuf'", "make setup"),
+    ],
+)
+def test_a_stack_that_does_not_import_is_told_with_its_remedy(monkeypatch, error, fix):
+    monkeypatch.setattr(doctor, "run_python", lambda code: error)
+    finding = _only(doctor.imports())
+    assert error in finding.what
+    assert fix in finding.fix
+    assert bool(finding.fix) is bool(error)
+
+
 @pytest.fixture
 def gl(monkeypatch):
     """The cell's choice of OpenGL, with no choice made yet."""
