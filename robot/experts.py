@@ -20,8 +20,10 @@ GAIN = 1 / (0.15 * 0.35)  # 1/m: distances shrink with a time constant of 0.35 s
 TURN_GAIN = 1 / (0.8 * 0.4)  # 1/rad: angles shrink with a time constant of 0.4 s (action 1 is 0.8 rad/s)
 OU_DECAY = 0.85  # of the noise per control step: a correlation time of 0.6 s
 # Where the random watcher goes, m: over and between the objects, down to where it can grasp and push them.
-WATCH_LOW, WATCH_HIGH = (0.52, -0.13, 0.022), (0.78, 0.13, 0.25)
+WATCH_LOW, WATCH_HIGH = (0.47, -0.13, 0.022), (0.73, 0.13, 0.25)
 PEG_GRIP = 0.020  # m over the peg's centre: where the insert expert takes it, so that the fingers clear the socket
+
+_UP = np.array([0.0, 0.0, 1.0])
 
 
 class Seen:
@@ -75,7 +77,7 @@ def _let_go(seen: Seen, wide: float) -> np.ndarray:
 
 def _take_green(seen: Seen, height: float) -> np.ndarray | None:
     """Grasps green `height` (m) over its centre; None once it is held."""
-    offset = seen.green + (0.0, 0.0, height) - seen.pinch
+    offset = seen.green + height * _UP - seen.pinch
     distance = float(np.linalg.norm(offset))
     if seen.grasp and distance < 0.022:
         return None
@@ -86,7 +88,7 @@ def _take_green(seen: Seen, height: float) -> np.ndarray | None:
 
 
 def _reach(seen: Seen) -> np.ndarray:
-    offset = seen.green + (0.0, 0.0, tasks.REACH_HEIGHT) - seen.pinch
+    offset = seen.green + tasks.REACH_HEIGHT * _UP - seen.pinch
     return _action(seen.z_axis, _straight(GAIN * offset), 0.0, -1.0)
 
 

@@ -15,18 +15,19 @@ MAX_ANGULAR = 0.8  # rad/s at |action| = 1. Our choice; rgb_stacking uses 1
 MAX_GRIPPER = 0.12  # m/s of the opening at |action| = 1: the full stroke in 0.7 s, as the real gripper
 STROKE = 0.085  # m between the pads when open
 
-UPDATES = 4  # joint velocity targets a control step: 40 Hz keep the pinch point on a straight line
+UPDATES = 2  # joint velocity targets a control step: 20 Hz keep the pinch point on its line to a millimetre
 DAMPING = 1e-3  # of the pseudo-inverse; bounds joint velocities near singularities
 POSTURE_GAIN = 0.5  # 1/s, towards HOME in the null space
-WALL_TIME = 0.1  # s: nearer to the workspace's edge than this, the arm slows down; outside, it is led back
+LEAD = 0.15  # rad that a joint's target may run ahead (usually some 0.1): an arm that pushes does not wind up
+WALL_TIME = 0.2  # s: nearer to the workspace's edge than this, the arm slows down; twice the servos' lag
 
-# The pinch point's box in the base frame, m: over the basket, 35 cm high, and never so low that the finger pads
-# (18 mm from centre to edge) touch the floor, where friction would block the gripper.
-WORKSPACE_LOW = np.array([0.48, -0.17, 0.021])
-WORKSPACE_HIGH = np.array([0.82, 0.17, 0.35])
+# The pinch point's box in the base frame, m: over the basket, never so low that the finger pads (18 mm from
+# centre to edge) touch the floor, where friction would block the gripper, nor so high that the elbow is stretched.
+WORKSPACE_LOW = np.array([0.43, -0.17, 0.021])
+WORKSPACE_HIGH = np.array([0.77, 0.17, 0.30])
 
 # rad: elbow up, gripper 22 cm over the basket's middle and pointing down
-HOME = np.array([-0.1119, -1.0352, -0.2053, 1.3667, 0.1097, 1.2504, -1.7199])
+HOME = np.array([-0.0933, -1.1393, -0.2457, 1.5249, 0.1094, 1.1987, -1.7534])
 DOWN = np.diag([1.0, -1.0, -1.0])  # orientation of the pinch frame: z points down, the fingers open along x
 
 _JOINTS = 7
@@ -56,6 +57,7 @@ class Arm:
         self.pinch = data.site_xpos[site]
         self.pinch_matrix = data.site_xmat[site]  # [9], row-major
         self._control = data.ctrl
+        self._target = data.act[:_JOINTS]  # joint angles that the servos hold: the integral of their controls
 
     @property
     def opening(self) -> float:
@@ -101,6 +103,7 @@ class Arm:
             fastest = (WORKSPACE_HIGH - self.pinch) / WALL_TIME
             np.maximum(np.minimum(linear, fastest), slowest, out=twist[:3])
             control[:_JOINTS] = self._joint_velocity(twist)
+            np.minimum(np.maximum(self._target, self.angle - LEAD), self.angle + LEAD, out=self._target)
             closed = min(max(closed + closing, 0.0), self._finger_closed)
             control[_JOINTS] = closed
             # step2 + ... + step1 instead of step: positions and Jacobians then belong to the present state.
@@ -142,4 +145,4 @@ class Arm:
             self._update_jacobian()
             move = self._solve(error * min(1, 0.3 / size))  # at most 0.3 m or rad at once
             self.angle[:] = np.clip(self.angle + move, low, high)
-        data.act[:_JOINTS] = self.angle
+        self._target[:] = self.angle

@@ -1,6 +1,7 @@
 """The simulated cell as a `dm_env.Environment`."""
 
 import itertools
+import math
 import pathlib
 
 import dm_env
@@ -9,18 +10,20 @@ import numpy as np
 from dm_env import specs
 
 from datasets import schema
+from datasets.errors import SpecMismatchError
 from robot.cell import arm as arm_lib
 from robot.cell import config as config_lib
 from robot.cell import observations, rendering, tasks, variation
 
 _MODELS = pathlib.Path(__file__).parent / "model"
+_ACTION_SHAPE = (len(schema.ACTION_NAMES),)
 
 # Where objects start, m in the base frame: 6 cm from the basket's walls, so that the open gripper fits around them.
-OBJECTS_LOW, OBJECTS_HIGH = np.array([0.54, -0.11]), np.array([0.76, 0.11])
+OBJECTS_LOW, OBJECTS_HIGH = np.array([0.49, -0.11]), np.array([0.71, 0.11])
 OBJECT_DISTANCE = 0.10  # m, at least, between the objects' centres: room for the fingers
 OBJECT_YAW = 0.6  # rad, at most, either way
 # Where the pinch point starts, m in the base frame, gripper open and pointing down.
-PINCH_LOW, PINCH_HIGH = np.array([0.55, -0.10, 0.14]), np.array([0.75, 0.10, 0.26])
+PINCH_LOW, PINCH_HIGH = np.array([0.50, -0.10, 0.14]), np.array([0.70, 0.10, 0.26])
 SETTLE_STEPS = 20  # simulation steps before an episode begins: objects come to rest
 
 
@@ -42,13 +45,13 @@ class Cell(dm_env.Environment):
         self._seed = seed
         self._config = config
         self._time_limit = config.time_limit or task.time_limit
-        self._model = mujoco.MjModel.from_xml_path(str(_MODELS / task.model))
-        self._data = mujoco.MjData(self._model)
-        self._arm = arm_lib.Arm(self._model, self._data)
-        self._variator = variation.Variator(self._model, config.variation)
-        self._vectors = observations.VectorObserver(self._model, self._data, self._arm)
-        self._green = self._data.joint("green").qpos  # a view, [7]
-        self._red = self._data.joint("red").qpos
+        self.model = mujoco.MjModel.from_xml_path(str(_MODELS / task.model))  # MuJoCo's own, for tools and benchmarks
+        self.data = mujoco.MjData(self.model)
+        self._arm = arm_lib.Arm(self.model, self.data)
+        self._variator = variation.Variator(self.model, config.variation)
+        self._vectors = observations.VectorObserver(self.model, self.data, self._arm)
+        self._green = self.data.joint("green").qpos  # a view, [7]
+        self._red = self.data.joint("red").qpos
         self._cameras: rendering.Cameras | None = None
         self._episodes = itertools.count()
         self._steps = 0
@@ -64,16 +67,26 @@ class Cell(dm_env.Environment):
         episode = next(self._episodes)
         self._place(np.random.default_rng((self._seed, episode, 0)))
         self._variator.vary(np.random.default_rng((self._seed, episode, 1)))
-        mujoco.mj_step(self._model, self._data, SETTLE_STEPS)
-        mujoco.mj_forward(self._model, self._data)
+        mujoco.mj_step(self.model, self.data, SETTLE_STEPS)
+        mujoco.mj_forward(self.model, self.data)
         self._steps = 0
         self._reset_next_step = False
         return dm_env.restart(self._observe())
 
     def step(self, action: np.ndarray) -> dm_env.TimeStep:
-        """Takes one control step of 0.1 s. Actions outside [-1, 1] are clipped."""
+        """Takes one control step of 0.1 s. Actions outside [-1, 1] are clipped.
+
+        Raises:
+          SpecMismatchError: the action is not seven numbers.
+        """
         if self._reset_next_step:
             return self.reset()
+        action = np.asarray(action, float)
+        if action.shape != _ACTION_SHAPE or math.isnan(action.sum()):
+            raise SpecMismatchError(
+                f"The cell cannot act on {action.tolist()}: give it {_ACTION_SHAPE[0]} numbers in [-1, 1] "
+                f"({', '.join(schema.ACTION_NAMES)})."
+            )
         self._arm.advance(np.minimum(np.maximum(action, -1.0), 1.0))
         self._steps += 1
         reward = float(self.is_success())
@@ -97,8 +110,8 @@ class Cell(dm_env.Environment):
           ArmchairError: the camera does not exist, the picture is larger than 960 x 1280, or OpenGL does not work.
         """
         if self._cameras is None:
-            self._cameras = rendering.Cameras(self._model)
-        return self._cameras.render(self._data, camera, height, width)
+            self._cameras = rendering.Cameras(self.model)
+        return self._cameras.render(self.data, camera, height, width)
 
     def close(self) -> None:
         """Frees the renderer."""
@@ -108,7 +121,7 @@ class Cell(dm_env.Environment):
 
     def action_spec(self) -> specs.BoundedArray:
         """float32[7] in [-1, 1]: see `schema.ACTION_NAMES`."""
-        return specs.BoundedArray((len(schema.ACTION_NAMES),), np.float32, -1, 1, "action")
+        return specs.BoundedArray(_ACTION_SHAPE, np.float32, -1, 1, "action")
 
     def observation_spec(self) -> dict[str, specs.Array]:
         """Specs by name, the same for every task."""
@@ -134,7 +147,7 @@ class Cell(dm_env.Environment):
         )
 
     def _place(self, rng: np.random.Generator) -> None:
-        mujoco.mj_resetData(self._model, self._data)
+        mujoco.mj_resetData(self.model, self.data)
         self._arm.place(rng.uniform(PINCH_LOW, PINCH_HIGH))
         green = red = np.zeros(2)
         while np.linalg.norm(green - red) < OBJECT_DISTANCE:

@@ -1,5 +1,6 @@
 """The cell's observation: one spec for all tasks, written into one array a step."""
 
+import math
 from collections.abc import Sequence
 
 import mujoco
@@ -37,10 +38,12 @@ class VectorObserver:
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, arm: arm_lib.Arm):
         self._arm = arm
-        sizes = [schema.OBSERVATIONS[name].shape[0] for name in VECTORS]
-        ends = np.cumsum(sizes)
-        self._slices = {name: slice(end - size, end) for name, size, end in zip(VECTORS, sizes, ends, strict=True)}
-        self._buffer = np.zeros(ends[-1])
+        self._slices: dict[str, slice] = {}
+        end = 0
+        for name in VECTORS:
+            start, end = end, end + math.prod(observation_spec((), (0, 0))[name].shape)
+            self._slices[name] = slice(start, end)
+        self._buffer = np.zeros(end)
         # What MuJoCo keeps in memory is copied as it is; the rest is computed by `observe`.
         self._sources = [
             (self._buffer[self._slices[name]], source)

@@ -106,7 +106,8 @@ class Cameras:
             raise ArmchairError(f"The cell has no camera {camera!r}: choose from {', '.join(self._camera_ids)}.")
         if not (0 < height <= self._max_height and 0 < width <= self._max_width):
             raise ArmchairError(
-                f"A picture of {height} x {width} cannot be drawn: choose at most {self._max_height} x {self._max_width}."
+                f"A picture of {height} x {width} cannot be drawn: "
+                f"choose at most {self._max_height} x {self._max_width} (height x width)."
             )
         self._gl.make_current()  # another cell of this process may have drawn since
         self._camera.fixedcamid = self._camera_ids[camera]
