@@ -1,9 +1,11 @@
 """Anyone's environment by name: `module:factory` returns a dm_env or Gymnasium environment, adapted to our contract.
 
 The contract is `dm_env.Environment` with flat observations `{"a/b": array}`, a float32 vector as action, `task_id` and
-`robot`, and, where the environment has them, `is_success()` and `progress()`.
+`robot`, and, where the environment has them, `is_success()` and `progress()`. One with `seed(int)`, after which the
+next `reset` starts the episode of that seed, is kept from episode to episode (`robot.plan`): a robot's driver wants one.
 """
 
+import functools
 import importlib
 import inspect
 import os
@@ -51,24 +53,25 @@ def make_external(name: str, seed: int) -> dm_env.Environment:
     Args:
       name: `module:factory`, a callable that returns a `dm_env.Environment` or a `gymnasium.Env`; or
         `gym:ID`, for `gymnasium.make(ID)`, where ID may be `package:ID` as in `gym:gymnasium_robotics:FetchReach-v4`.
-      seed: given to the factory if it takes an argument of that name, and to Gymnasium's `reset`. A dm_env factory
-        that takes none sees to its own randomness.
+      seed: given to the factory if it takes an argument of that name, and to Gymnasium's `reset`. (Some Gymnasium
+        environments, Meta-World's among them, need both. A dm_env factory that takes none sees to its own randomness.)
 
     Raises:
       ArmchairError: what `name` names is not there, or is not an environment that we can adapt.
     """
     task_id = name.rpartition(":")[2]
     if name.startswith("gym:"):
-        env = resolve("gymnasium:make")(name.removeprefix("gym:"))
+        factory = functools.partial(_make_gymnasium, name.removeprefix("gym:"))
     else:
         factory = resolve(name)
-        if not callable(factory):
-            raise ArmchairError(f"{name!r} is not a callable: give one that returns an environment")
-        env = factory(seed=seed) if _takes_seed(factory) else factory()
+    if not callable(factory):
+        raise ArmchairError(f"{name!r} is not a callable: give one that returns an environment")
+    takes_seed = _takes_seed(factory)
+    env = factory(seed=seed) if takes_seed else factory()
     if isinstance(env, dm_env.Environment):
         return DmEnvironment(env, task_id)
     if "gymnasium" in sys.modules and isinstance(env, sys.modules["gymnasium"].Env):
-        return GymnasiumEnvironment(env, task_id, seed)
+        return (GymnasiumEnvironment if takes_seed else SeedableGymnasiumEnvironment)(env, task_id, seed)
     raise ArmchairError(f"{name!r} returned a {type(env).__name__}: it must be a dm_env or Gymnasium environment")
 
 
@@ -152,10 +155,6 @@ class GymnasiumEnvironment(dm_env.Environment):
             if space.shape is None or space.dtype is None or space.dtype.kind not in "fiub":
                 raise ArmchairError(f"{task_id!r} has an observation {name!r} of kind {space}: only arrays are taken")
 
-    def seed(self, seed: int) -> None:
-        """The next `reset` starts the episode of this seed."""
-        self._seed = seed
-
     def reset(self) -> dm_env.TimeStep:
         """Starts an episode: the first one by the seed, later ones as the environment goes on."""
         observation, info = self._env.reset(seed=self._seed)
@@ -197,6 +196,22 @@ class GymnasiumEnvironment(dm_env.Environment):
     def _observation(self, observation: Any) -> dict[str, np.ndarray]:
         arrays = {name: np.atleast_1d(value) for name, value in _flatten(observation)}
         return {name: array.astype(_dtype(array.dtype), copy=False) for name, array in arrays.items()}
+
+
+class SeedableGymnasiumEnvironment(GymnasiumEnvironment):
+    """One whose only seed is that of `reset`, so that it can be kept from episode to episode."""
+
+    def seed(self, seed: int) -> None:
+        """The next `reset` starts the episode of this seed."""
+        self._seed = seed
+
+
+def _make_gymnasium(environment_id: str) -> Any:
+    make, error = resolve("gymnasium:make"), resolve("gymnasium:error")
+    try:
+        return make(environment_id)
+    except (error.Error, ModuleNotFoundError) as reason:
+        raise ArmchairError(f"Gymnasium cannot make {environment_id!r} ({reason}): mend the name") from reason
 
 
 def _takes_seed(factory: Callable[..., Any]) -> bool:

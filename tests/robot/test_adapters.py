@@ -149,6 +149,8 @@ def test_dm_env_is_flattened_and_gets_its_seed():
         ("mine:number", "returned a int"),
         ("mine:__name__", "not a callable"),
         ("mine:discrete", "vector of real numbers"),
+        ("gym:Nothing-v0", "Gymnasium cannot make 'Nothing-v0'"),
+        ("gym:nowhere:Nothing-v0", "Gymnasium cannot make 'nowhere:Nothing-v0'"),
     ],
 )
 def test_mistakes_are_one_sentence(name, message):
