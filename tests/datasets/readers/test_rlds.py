@@ -10,7 +10,8 @@ import tensorflow_datasets as tfds
 
 from datasets import features, testing, validate
 from datasets.errors import StoreError
-from datasets.readers import Defaults, open_logs
+from datasets.readers.base import Defaults
+from datasets.readers.logs import open_logs
 from datasets.shards import ShardDirectory
 
 _F = tfds.features

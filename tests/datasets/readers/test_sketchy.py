@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from datasets import validate, video
 from datasets.errors import StoreError
-from datasets.readers import open_logs
+from datasets.readers.logs import open_logs
 
 ID = "10000313341320364033"  # exceeds 64 bits, as real ones do
 FILE = f"{ID}_b615a417-ce34-41a8-8411-2a1ce3f3bd07"

@@ -1,0 +1,166 @@
+"""Takes recorded episodes into a store.
+
+```
+python -m beam_jobs.ingest --source runs/log --store runs/store
+```
+A source is a folder with RLDS/TFDS datasets (a recorder's, EnvLogger's, anybody's) or with Sketchy's episode files; its
+kind is found out. Episodes that are in the store already are left alone, so the job can be repeated, and continued
+after a crash, at will. One that cannot be taken in goes to the store's quarantine with the reason, and the job goes on.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from rich.console import Console
+from rich.table import Table
+
+from beam_jobs import journal
+from beam_jobs.config import IngestConfig
+from beam_jobs.options import beam_options, run_as_script
+from datasets import features, validate
+from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
+from datasets.readers.base import Log, Reading
+from datasets.readers.logs import open_logs
+from datasets.store import Store
+
+_ADDED, _DUPLICATE, _QUARANTINED = "added", "duplicate", "quarantined"
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """What became of the episodes of a source."""
+
+    added: int
+    duplicates: int  # in the store already
+    repaired: int  # of the added ones
+    quarantined: int
+    sketches: int  # that came with the episodes
+    remarks: Counter[str]  # repairs and warnings -> number of episodes
+    problems: tuple[tuple[str, str], ...]  # (where, what) of everything that was left out
+
+    def print(self) -> None:
+        """A table on standard output."""
+        table = Table(box=None, show_header=False)
+        for field in ("added", "duplicates", "repaired", "quarantined", "sketches"):
+            table.add_row(field, f"{getattr(self, field):,}")
+        for remark, count in self.remarks.most_common():
+            table.add_row("", f"{count:,} x {remark}")
+        for where, what in self.problems:
+            table.add_row("left out", f"{where}: {what}")
+        Console(soft_wrap=True, highlight=False).print(table)
+
+
+def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summary:
+    """Runs the job.
+
+    Args:
+      config: what, and where to.
+      options: Beam's; by default FnApiRunner in this process.
+
+    Raises:
+      ArmchairError: if a source or the store cannot be used at all. Bad episodes do not raise: see the summary.
+    """
+    logs = [log for source in config.source for log in open_logs(source.absolute(), config.defaults)]
+    items = [(number, str(file)) for number, log in enumerate(logs) for file in log.files()]
+    for log in logs:
+        _check_fits(log, config)
+    store = Store.create(config.store.absolute())
+    total = sum(log.count(file) for log in logs for file in log.files())
+    with journal.Journal(store.root) as notes:
+        work = _IngestFile(logs, store.root, config.dataset, config.repair, notes.directory)
+        with notes.progress("ingest", total), beam.Pipeline(options=options or beam_options()) as pipeline:
+            _ = pipeline | "files" >> beam.Create(items, reshuffle=True) | "ingest" >> beam.ParDo(work)
+        store.publish()
+        return _summarise(notes)
+
+
+def _check_fits(log: Log, config: IngestConfig) -> None:
+    """Compares the first readable episode with the dataset that all of them are to go into."""
+    dataset = config.dataset or log.name
+    try:
+        spec = Store.open(config.store).spec(dataset)
+    except StoreError:
+        return  # no store, or no dataset of this name yet
+    readable = (reading.episode for file in log.files() for reading in log.read(file) if reading.episode)
+    first = next(readable, None)
+    if first is not None and features.step_spec(first) != spec:
+        raise SpecMismatchError(
+            f"{config.store} has a dataset {dataset!r} with other observations or actions than {log}: name another one "
+            "with --dataset"
+        )
+
+
+class _IngestFile(beam.DoFn):
+    """(number of the log, file) -> nothing; the store is the output."""
+
+    def __init__(self, logs: Sequence[Log], store: Path, dataset: str | None, repair: bool, notes: Path):
+        self._logs, self._root, self._dataset, self._repair, self._notes = logs, store, dataset, repair, notes
+
+    def setup(self) -> None:
+        self._store = Store.open(self._root)
+        self._writer = journal.Writer(self._notes)
+
+    def process(self, item: tuple[int, str]) -> None:
+        log = self._logs[item[0]]
+        with self._writer.tells_fatal():
+            for reading in log.read(Path(item[1])):
+                self._take_in(reading, self._dataset or log.name)
+
+    def _take_in(self, reading: Reading, dataset: str) -> None:
+        problems, remarks, repairs, sketches = list(reading.problems), [], [], 0
+        outcome = _QUARANTINED
+        if reading.episode is not None:
+            try:
+                episode, repairs = validate.repair(reading.episode) if self._repair else (reading.episode, [])
+                outcome = str(self._store.add(episode, dataset))
+                remarks = [str(warning) for warning in validate.validate(episode).warnings]
+            except BadEpisodeError as error:
+                problems.append(str(error))
+        if outcome != _QUARANTINED:
+            for sketch in reading.sketches:
+                try:
+                    self._store.add_sketch(sketch)
+                    sketches += 1
+                except StoreError as error:
+                    problems.append(str(error))
+        for problem in problems:
+            self._store.quarantine(reading.where, problem, reading.record if outcome == _QUARANTINED else None)
+        facts = {"problems": problems, "remarks": remarks, "repairs": repairs, "sketches": sketches}
+        self._writer.write(reading.where, outcome, **facts)
+
+
+def _summarise(notes: journal.Journal) -> Summary:
+    entries = notes.entries.values()
+    added = [entry for entry in entries if entry["outcome"] == _ADDED]
+    outcomes = notes.outcomes()
+    return Summary(
+        added=len(added),
+        duplicates=outcomes[_DUPLICATE],
+        repaired=sum(bool(entry["repairs"]) for entry in added),
+        quarantined=outcomes[_QUARANTINED],
+        sketches=sum(entry["sketches"] for entry in entries),
+        remarks=Counter(remark for entry in added for remark in entry["repairs"] + entry["remarks"]),
+        problems=tuple(sorted((entry["item"], problem) for entry in entries for problem in entry["problems"])),
+    )
+
+
+def main(config: IngestConfig, options: PipelineOptions) -> None:
+    """Runs the job, and prints what became of the episodes.
+
+    Raises:
+      ArmchairError: as `ingest`, and at the end if anything was left out.
+    """
+    summary = ingest(config, options)
+    summary.print()
+    if summary.problems:
+        raise ArmchairError(
+            f"{len(summary.problems)} things could not be taken in, everything else was: see {config.store}/quarantine"
+        )
+
+
+if __name__ == "__main__":
+    run_as_script("ingest", IngestConfig)
