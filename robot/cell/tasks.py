@@ -43,7 +43,7 @@ class Task:
 
     task_id: str
     model: str  # file in robot/cell/model
-    time_limit: int  # control steps; some twice what the slowest noise-free expert needs
+    time_limit: int  # control steps; about twice what the slowest noise-free expert needs
     green_rest: float  # m, height of the green object's centre on the floor
     red_rest: float  # m, of the red one's
     is_success: Callable[[State], bool]
