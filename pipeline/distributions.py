@@ -25,6 +25,7 @@ class GaussianMixture(NamedTuple):
         """Samples, float32[B, count, A], that depend on the seed (int[2]) alone."""
         for_component, for_noise = tf.unstack(tf.random.split(seed, 2))
         component = tf.random.stateless_categorical(self.logits, count, for_component, dtype=tf.int32)  # [B, count]
+        component = tf.minimum(component, self.logits.shape[1] - 1)  # from NaN logits it draws K, which is no component
         mean = tf.gather(self.mean, component, batch_dims=1)  # [B, count, A]
         scale = tf.gather(self.scale, component, batch_dims=1)
         return mean + scale * tf.random.stateless_normal(tf.shape(mean), for_noise)

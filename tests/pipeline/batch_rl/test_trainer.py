@@ -1,0 +1,203 @@
+import dataclasses
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from datasets import testing
+from datasets.errors import ArmchairError, SpecMismatchError, StoreError
+from datasets.presets import ObservationPreset
+from datasets.store import Store
+from pipeline import export
+from pipeline.batch_rl import trainer
+from pipeline.batch_rl.config import BcConfig, BcTraining, CriticConfig, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.metrics import read_metrics
+
+POLICY = PolicyConfig(layer_sizes=(16, 16), components=2)
+SMALL = {"batch_size": 16, "fused": 5, "checkpoint_every": 10, "snapshot_every": 20, "steps": 25, "task": "lift_green"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Store:
+    store = Store.create(tmp_path_factory.mktemp("store"))
+    for seed in range(8):
+        task = "lift_green" if seed < 6 else "reach_green"
+        store.add(testing.make_episode(seed, 8, cameras=(), task_id=task), "fake")
+    store.publish()
+    return store
+
+
+def _bc(store: Store, out, **changes) -> BcTraining:
+    return BcTraining(**(SMALL | {"store": store.root, "out": out, "method": BcConfig(POLICY)} | changes))
+
+
+def _crr(store: Store, out, **changes) -> CrrTraining:
+    method = CrrConfig(POLICY, CriticConfig((16, 16), 11), target_period=7)
+    options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
+    return CrrTraining(**(options | changes))
+
+
+TRAININGS = {"bc": _bc, "crr": _crr}
+
+
+def _numbers(out) -> list[dict[str, float]]:
+    """The metrics without the wall clock."""
+    return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in read_metrics(out)]
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+class TestEveryTraining:
+    def test_leaves_what_it_promises(self, name, store, tmp_path):
+        policy = trainer.train(TRAININGS[name](store, tmp_path))
+        assert policy == tmp_path / "last"
+        assert [line["step"] for line in read_metrics(tmp_path)] == [5, 10, 15, 20, 25]
+        assert sorted(p.name for p in (tmp_path / "snapshots").iterdir()) == ["00000020"]
+        assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["00000025"]
+        restored, card = export.load_model(policy, "policy")
+        assert card["step"] == 25 and card["task_id"] == "lift_green"
+        assert card["policy_id"] == f"{name}-{card['model_hash'][:8]}"
+        assert card["config"]["seed"] == 0 and card["dataset"]["episodes"] == {"bc": 8, "crr": 6}[name]
+        assert sorted(card["inputs"]) == ["gripper/grasp", "sawyer/joints/angle"]  # no privileged pose
+        frame = {k: np.zeros((3, *v.shape), v.dtype) for k, v in export.card_inputs(card).items()}
+        acted = restored.act(frame).numpy()
+        assert acted.shape == (3, 7) and np.isfinite(acted).all()
+        assert (acted >= card["action"]["minimum"]).all() and (acted <= card["action"]["maximum"]).all()
+
+    def test_resuming_gives_the_same_numbers(self, name, store, tmp_path, monkeypatch):
+        trainer.train(TRAININGS[name](store, tmp_path / "whole"))
+        config = TRAININGS[name](store, tmp_path / "stopped")
+        save_policy = trainer._save_policy
+
+        def power_cut(path, *args):
+            if path.name == "00000020":  # between two checkpoints
+                raise KeyboardInterrupt
+            return save_policy(path, *args)
+
+        monkeypatch.setattr(trainer, "_save_policy", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train(config)
+        assert not (config.out / "last").exists()
+        monkeypatch.undo()
+        trainer.train(config)
+        for folder in ("last", "snapshots/00000020"):
+            cards = [export.load_card(tmp_path / run / folder, "policy") for run in ("whole", "stopped")]
+            assert cards[0]["model_hash"] == cards[1]["model_hash"]
+        assert _numbers(tmp_path / "whole") == _numbers(config.out)
+
+    def test_a_finished_training_is_not_done_again(self, name, store, tmp_path):
+        config = TRAININGS[name](store, tmp_path)
+        before = export.load_card(trainer.train(config), "policy")
+        assert export.load_card(trainer.train(config), "policy") == before
+        assert len(read_metrics(tmp_path)) == 5
+
+    def test_a_run_folder_belongs_to_one_config(self, name, store, tmp_path):
+        trainer.train(TRAININGS[name](store, tmp_path))
+        with pytest.raises(ArmchairError, match="another config"):
+            trainer.train(TRAININGS[name](store, tmp_path, seed=1))
+
+    def test_divergence_is_diagnosed(self, name, store, tmp_path):
+        method = TRAININGS[name](store, tmp_path).method
+        rate = {"bc": "learning_rate", "crr": "policy_learning_rate"}[name]
+        config = TRAININGS[name](store, tmp_path, method=dataclasses.replace(method, **{rate: float("nan")}))
+        with pytest.raises(ArmchairError, match=r"training diverged: policy_loss is nan at step 5; lower the learning"):
+            trainer.train(config)
+        assert not (tmp_path / "last").exists() and not (tmp_path / "checkpoints").exists()
+
+
+def _train_slowly(config) -> None:
+    trainer.train(config)
+
+
+@pytest.mark.slow
+def test_a_killed_training_resumes_bit_for_bit(store, tmp_path):
+    """Kills a training in another process with SIGKILL, twice, at whatever it was doing."""
+    whole, killed = (_crr(store, tmp_path / name, steps=3_000) for name in ("whole", "killed"))
+    trainer.train(whole)
+    context = multiprocessing.get_context("spawn")
+    for wanted in (200, 1_000):
+        process = context.Process(target=_train_slowly, args=(killed,))
+        process.start()
+        while process.is_alive() and (read_metrics(killed.out) or [{"step": 0}])[-1]["step"] < wanted:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    trainer.train(killed)
+    cards = [export.load_card(config.out / "last", "policy") for config in (whole, killed)]
+    assert cards[0]["model_hash"] == cards[1]["model_hash"]
+    assert _numbers(whole.out) == _numbers(killed.out)
+
+
+class TestMistakes:
+    def test_no_store(self, tmp_path):
+        with pytest.raises(StoreError, match="is not a store"):
+            trainer.train(_bc(Store(tmp_path / "nowhere"), tmp_path / "run"))
+        assert not (tmp_path / "run").exists()
+
+    def test_an_empty_query(self, store, tmp_path):
+        with pytest.raises(ArmchairError):
+            trainer.train(_bc(store, tmp_path / "run", query="task_id=stack_green_on_red"))
+        assert not (tmp_path / "run").exists()
+
+    def test_rewards_of_another_task(self, store, tmp_path):
+        with pytest.raises(ArmchairError, match="2 of 8 episodes were recorded for another task"):
+            trainer.train(_crr(store, tmp_path / "run", query=""))
+        assert not (tmp_path / "run").exists()
+
+    def test_crr_without_rewards(self, store, tmp_path):
+        with pytest.raises(ArmchairError, match="every reward is 0"):
+            trainer.train(_crr(store, tmp_path / "run", rewards="none"))
+
+    def test_a_model_that_has_not_annotated(self, store, tmp_path):
+        with pytest.raises(ArmchairError, match="6 of 6 episodes have no rewards from model:m1"):
+            trainer.train(_crr(store, tmp_path / "run", rewards="model:m1"))
+
+    def test_a_folder_that_is_no_reward_model(self, store, tmp_path):
+        with pytest.raises(ArmchairError, match="not a model folder"):
+            trainer.train(_crr(store, tmp_path / "run", rewards=f"model:{tmp_path}"))
+
+    def test_a_reward_model_s_folder_stands_for_its_id(self, store, tmp_path):
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "card.json").write_text(json.dumps({"kind": "reward_model", "model_id": "lift-7"}))
+        with pytest.raises(ArmchairError, match="no rewards from model:lift-7"):
+            trainer.train(_crr(store, tmp_path / "run", rewards=f"model:{tmp_path / 'model'}"))
+
+    def test_numbers_that_do_not_fit(self, store, tmp_path):
+        with pytest.raises(ArmchairError, match="snapshot_every=12 is no multiple of fused=5"):
+            _bc(store, tmp_path, snapshot_every=12)
+        with pytest.raises(ArmchairError, match="not a share"):
+            _bc(store, tmp_path, task_share=1.5)
+
+    def test_other_episodes_than_at_the_start(self, store, tmp_path):
+        growing = Store.create(tmp_path / "store")
+        for seed in range(4):
+            growing.add(testing.make_episode(seed, 8, cameras=()), "fake")
+        trainer.train(_bc(growing, tmp_path / "run"))
+        growing.add(testing.make_episode(4, 8, cameras=()), "fake")
+        with pytest.raises(ArmchairError, match="selects other episodes than when this run began"):
+            trainer.train(_bc(growing, tmp_path / "run"))
+
+    def test_datasets_with_nothing_in_common(self, store, tmp_path):
+        mixed = Store.create(tmp_path / "store")
+        episode = testing.make_episode(0, 8, cameras=())
+        mixed.add(episode, "fake")
+        foreign = dataclasses.replace(
+            testing.make_episode(1, 8, cameras=()), observation={"arm": np.zeros((8, 2), np.float32)}
+        )
+        mixed.add(foreign, "foreign")
+        with pytest.raises(SpecMismatchError, match="no observation of preset proprio in common"):
+            trainer.train(_bc(mixed, tmp_path / "run"))
+
+    def test_impossible_values(self):
+        with pytest.raises(ArmchairError, match="the mean value is 60 at step 5, but no return can exceed 50"):
+            trainer._check_sanity({"q": 60.0, "critic_loss": 1.0}, 5, 50.0)
+        trainer._check_sanity({"q": 52.0, "critic_loss": 1.0}, 5, 50.0)
+
+
+def test_states_preset_adds_what_only_a_simulator_knows(store, tmp_path):
+    card = export.load_card(trainer.train(_bc(store, tmp_path, observations=ObservationPreset.STATES)), "policy")
+    assert "objects/green/pose" in card["inputs"]
