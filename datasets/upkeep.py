@@ -184,7 +184,7 @@ _RESTORE = "restore it from a copy"
 
 
 def _error(path: Path, what: str, fix: str = "") -> Problem:
-    return Problem(Severity.ERROR, str(path), what, fix)
+    return Problem(Severity.ERROR, str(path), what.removeprefix(f"{path} "), fix)  # the path is said once
 
 
 def _warning(path: Path, what: str, fix: str) -> Problem:

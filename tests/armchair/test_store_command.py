@@ -1,0 +1,112 @@
+"""`armchair store ...`: what it prints, and how it fails."""
+
+import json
+
+import numpy as np
+import pytest
+
+from armchair import cli
+from datasets.rewards import RewardSequence
+from datasets.store import Store
+from datasets.testing import make_episode
+
+
+@pytest.fixture
+def root(tmp_path):
+    store = Store.create(tmp_path / "store")
+    for seed in range(4):
+        task = "lift_green" if seed < 3 else "stack_green_on_red"
+        store.add(make_episode(seed, 3, cameras=(), task_id=task, tags="good" if seed == 1 else ""), "fake")
+    store.publish()
+    store.add_sketch(RewardSequence("fake-1", "lift_green", np.zeros(3), "s1", user="ann"))
+    return store.root
+
+
+def run(capsys, root, *words):
+    status = cli.main(["store", *words, "--store", str(root)])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_ls(root, capsys):
+    status, out, _ = run(capsys, root, "ls")
+    assert status == 0
+    lines = [line.split()[:4] for line in out.splitlines()]
+    assert lines[1:] == [["fake", "lift_green", "3", "9"], ["fake", "stack_green_on_red", "1", "3"]]
+
+
+def test_ls_as_json(root, capsys):
+    _, out, _ = run(capsys, root, "ls", "--json")
+    lift, stack = map(json.loads, out.splitlines())
+    assert (lift["task"], lift["success"], lift["failure"]) == ("lift_green", 2, 1)
+    assert (stack["episodes"], stack["steps"]) == (1, 3)
+
+
+def test_ls_of_an_empty_store(tmp_path, capsys):
+    Store.create(tmp_path)
+    status, out, _ = run(capsys, tmp_path, "ls")
+    assert status == 0 and "none yet" in out
+
+
+def test_info(root, capsys):
+    status, out, _ = run(capsys, root, "info")
+    assert status == 0
+    assert "4 in 1 datasets" in out and "12 (" in out and "sketches by 1, lift_green" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        ([], [0, 1, 2, 3]),
+        (["task_id=lift_green", "verdict=success"], [0, 2]),
+        (["task_id=lift_green verdict=success limit=1"], [0]),
+        (["tag=good"], [1]),
+    ],
+)
+def test_query(root, capsys, words, seeds):
+    status, out, _ = run(capsys, root, "query", *words, "--json")
+    assert status == 0
+    assert [json.loads(line)["seed"] for line in out.splitlines()] == seeds
+    _, table, _ = run(capsys, root, "query", *words)
+    assert len(table.splitlines()) == 1 + len(seeds)
+    assert all(f"fake-{seed}" in table for seed in seeds)
+
+
+def test_verify_is_silent_about_a_sound_store_and_fails_on_a_damaged_one(root, capsys):
+    status, out, _ = run(capsys, root, "verify")
+    assert (status, out) == (0, "4 episodes verified, 0 problems\n")
+    shard = root / "episodes" / "fake" / "1.0.0" / "fake-train.tfrecord-00002"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["store", "verify", "--store", str(root)])
+    out = capsys.readouterr().out
+    assert out.startswith(f"error: {shard}: is not as it was written (episode 'fake-2')")
+
+
+def test_rebuild_index(root, capsys):
+    (root / "index.sqlite").unlink()
+    status, out, _ = run(capsys, root, "rebuild-index")
+    assert (status, out) == (0, "indexed 4 episodes, 1 sketches, 0 predictions\n")
+    assert run(capsys, root, "verify")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["query", "task_id=fold"], "no episode in"),
+        (["query", "lift_green"], "cannot read 'lift_green' in a query"),
+        (["query", "limit=few"], "limit=few is no number"),
+    ],
+)
+def test_mistakes_in_a_query(root, capsys, words, said):
+    status, out, err = run(capsys, root, *words)
+    assert (status, out) == (2, "")
+    assert said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["ls", "info", "query", "verify", "rebuild-index"])
+def test_a_path_that_is_no_store(tmp_path, capsys, command):
+    status, out, err = run(capsys, tmp_path / "nowhere", command)
+    assert (status, out) == (2, "")
+    assert "is not a store" in err and err.count("\n") == 1
+    assert not (tmp_path / "nowhere").exists()

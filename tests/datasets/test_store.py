@@ -1,0 +1,448 @@
+"""What goes into the store comes out of it, once, unchanged, whatever is added beside it."""
+
+import dataclasses
+import itertools
+import json
+import os
+import pickle
+import sqlite3
+
+import numpy as np
+import pytest
+import sqlalchemy as sql
+import tensorflow_datasets as tfds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets import catalogue, features
+from datasets.errors import ArmchairError, BadEpisodeError, StoreError
+from datasets.index import tables
+from datasets.predictions import read_predictions, write_predictions
+from datasets.query import Query
+from datasets.rewards import RewardSequence
+from datasets.store import Added, Store
+from datasets.testing import make_episode
+from datasets.validate import Severity
+
+MODEL = ("m1", "hash1", "lift_green")
+CARD = {"kind": "reward_model", "model_id": "m1", "model_hash": "hash1", "task_id": "lift_green", "inputs": {}}
+
+
+def small(seed, **changes):
+    return make_episode(seed, **({"num_steps": 3, "cameras": ()} | changes))
+
+
+def sketch(seed, sequence_id="s1", values=(0, 0.5, 1), **changes):
+    return RewardSequence(f"fake-{seed}", "lift_green", np.array(values, np.float32), sequence_id, **changes)
+
+
+def add_predictions(store, name, values, model=MODEL):
+    path = store.prediction_path(model[0], name)
+    write_predictions(path, *model, values)
+    return store.add_predictions(*model, path)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.create(tmp_path / "store")
+
+
+@pytest.fixture
+def full(store):
+    """A store with something of everything."""
+    for seed in range(5):
+        store.add(small(seed, tags="good,rgb" if seed % 2 else "", source=f"log-{seed}"), "odd" if seed % 2 else "even")
+    store.publish()
+    store.add_sketch(sketch(0, user="ann", timestamp=7, tool="page 1", seconds_spent=1.5))
+    store.add_sketch(sketch(3, user="bob"))
+    store.register_model(CARD)
+    add_predictions(store, "block-0", {f"fake-{seed}": np.full(3, seed / 8, np.float32) for seed in range(5)})
+    return store
+
+
+def index_rows(root):
+    """Everything that the index holds, read without our code."""
+    connection = sqlite3.connect(root / "index.sqlite")
+    return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"'))) for name in tables.tables}
+
+
+# Episodes
+
+
+@pytest.mark.parametrize("cameras", [(), ("wrist", "basket_front_left")])
+def test_an_episode_comes_back(store, cameras):
+    episode = make_episode(1, 4, cameras, terminal=True, tags="b,a")
+    assert store.add(episode, "fake") is Added.ADDED
+    restored = store.read("fake-1")
+    assert restored.metadata == episode.metadata
+    ours, theirs = dict(episode.step_fields()), dict(restored.step_fields())
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[name])
+    assert store.spec("fake") == features.step_spec(episode)
+
+
+def test_a_row_says_what_and_where(store):
+    episode = small(2, tags="b,a", control_rate_hz=12.5, operator="Ann")
+    store.add(episode, "fake")
+    (row,) = store.query(Query())
+    for field in dataclasses.fields(episode.metadata):
+        if field.name != "tags":
+            assert getattr(row, field.name) == getattr(episode.metadata, field.name)
+    assert (row.tags, row.dataset, row.shard, row.num_steps) == ("a,b", "fake", 0, 3)
+    assert row.path.is_file() and row.checksum == catalogue.checksum(row.path)
+    assert pickle.loads(pickle.dumps(row)) == row  # rows travel to worker processes
+
+
+def test_twice_is_once(full):
+    before = index_rows(full.root)
+    files = sorted(full.root.rglob("*"))
+    for seed in range(5):
+        assert full.add(small(seed), "even") is Added.DUPLICATE  # in whatever dataset
+    full.add_sketch(sketch(3, user="bob"))
+    full.register_model(CARD)
+    assert add_predictions(full, "block-0", {f"fake-{s}": np.full(3, s / 8, np.float32) for s in range(5)}) == 0
+    assert index_rows(full.root) == before
+    assert sorted(full.root.rglob("*")) == files
+
+
+def test_plain_tfds_reads_the_store(full):
+    builder = tfds.builder_from_directory(os.fspath(full.root / "episodes" / "even" / "1.0.0"))
+    episodes = {e["episode_metadata"]["episode_id"].numpy().decode(): e for e in builder.as_dataset(split="train")}
+    assert sorted(episodes) == ["fake-0", "fake-2", "fake-4"]
+    steps = list(episodes["fake-4"]["steps"])
+    ours = small(4)
+    np.testing.assert_array_equal([s["action"].numpy() for s in steps], ours.action)
+    angles = [s["observation"]["sawyer"]["joints"]["angle"].numpy() for s in steps]
+    np.testing.assert_array_equal(angles, ours.observation["sawyer/joints/angle"])
+
+
+def test_public_names_are_sketchys(full):
+    connection = sqlite3.connect(full.root / "index.sqlite")
+    query = (
+        'SELECT E.DataPath, A.ArchiveFile, R."Values" FROM Episodes E JOIN EpisodeTags T USING (EpisodeId) '
+        "JOIN RewardSequences R USING (EpisodeId) JOIN ArchiveFiles A USING (EpisodeId) WHERE T.Tag = 'good' "
+        "AND R.Type = 'REWARD_SKETCH' AND R.RewardTaskId = 'lift_green' AND E.EpisodeType = 'EPISODE_ROBOT_AGENT'"
+    )
+    ((path, archive, values),) = connection.execute(query).fetchall()
+    assert (full.root / path).is_file() and archive == "log-3"
+    np.testing.assert_array_equal(np.frombuffer(values, "<f4"), [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("episode", "said"),
+    [
+        (small(7, cameras=("wrist",)), "observation/pixels/wrist is uint8[16, 16, 3] in the episode and missing"),
+        (small(7, action_size=4), "action is float32[4] in the episode and float32[7] in the dataset"),
+        (dataclasses.replace(small(7), extras={}), "is_success is missing in the episode and bool[]"),
+    ],
+)
+def test_another_layout_is_one_sentence_and_nothing_is_written(full, episode, said):
+    files = sorted(full.root.rglob("*"))
+    with pytest.raises(BadEpisodeError) as caught:
+        full.add(episode, "even")
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert sorted(full.root.rglob("*")) == files
+
+
+def test_a_bad_episode_is_refused(store):
+    with pytest.raises(BadEpisodeError, match=r"'fake-0' is refused: is_last: is not true"):
+        store.add(dataclasses.replace(small(0), is_last=np.zeros(3, bool)), "fake")
+    assert not (store.root / "episodes").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../up", "1st", "a-b", ".hidden"])
+def test_a_dataset_needs_a_name(store, name):
+    with pytest.raises(StoreError, match="cannot name a dataset"):
+        store.add(small(0), name)
+
+
+def test_a_shard_without_its_row_is_adopted(store, monkeypatch):
+    store.add(small(0), "fake")
+    with monkeypatch.context() as patched:  # what a kill between the shard and the commit leaves
+        patched.setattr(catalogue, "insert_episode", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            store.add(small(1), "fake")
+    assert [row.seed for row in store.query(Query())] == [0]
+    assert Store.open(store.root).add(small(1), "fake") is Added.DUPLICATE
+    assert [(row.seed, row.shard) for row in store.query(Query())] == [(0, 0), (1, 1)]
+
+
+def test_an_unreadable_shard_without_a_row_hinders_nobody(store):
+    store.add(small(0), "fake")
+    (row,) = store.query(Query())
+    row.path.with_name("fake-train.tfrecord-00001").write_bytes(b"half a shard")
+    assert store.add(small(1), "fake") is Added.ADDED
+    assert store.add(small(2), "fake") is Added.ADDED
+    assert [row.shard for row in store.query(Query())] == [0, 2, 3]
+
+
+def test_a_lost_shard_is_not_replaced_by_another_episode(full):
+    lost = full.query(Query(dataset="even"))[1]
+    lost.path.unlink()
+    with pytest.raises(StoreError, match="restore it from a copy before"):
+        Store.open(full.root).add(small(9), "even")
+    with pytest.raises(BadEpisodeError, match="is not there"):
+        full.read(lost)
+
+
+# Reward sequences
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3))
+def test_a_sketch_comes_back_bit_for_bit(tmp_path_factory, values):
+    store = Store.create(tmp_path_factory.getbasetemp() / "sketches")
+    store.add(small(0), "fake")
+    name = f"s{len(list(store.root.glob('rewards/sketches/*/*')))}"
+    drawn = sketch(0, name, values, user="ann", tool="page 1", seconds_spent=2.5, timestamp=int(name[1:]))
+    store.add_sketch(drawn)
+    (restored,) = store.sketches("lift_green")
+    assert restored.values.tobytes() == drawn.values.tobytes()
+    for field in dataclasses.fields(drawn):
+        if field.name != "values":
+            assert getattr(restored, field.name) == getattr(drawn, field.name)
+
+
+def test_the_newest_sketch_of_each_person_counts(store):
+    store.add(small(0), "fake")
+    store.add(small(1), "fake")
+    for number, (seed, user, timestamp) in enumerate(
+        [(0, "ann", 5), (0, "ann", 9), (0, "ann", 2), (0, "bob", 1), (1, "ann", 1)]
+    ):
+        store.add_sketch(sketch(seed, f"s{number}", user=user, timestamp=timestamp))
+    found = [(s.episode_id, s.user, s.timestamp) for s in store.sketches("lift_green")]
+    assert found == [("fake-0", "ann", 9), ("fake-0", "bob", 1), ("fake-1", "ann", 1)]
+    assert [s.episode_id for s in store.sketches("lift_green", ["fake-1"])] == ["fake-1"]
+    assert store.sketches("stack") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (sketch(0, values=[0, 1]), "has 2 values for the 3 frames of episode 'fake-0'"),
+        (sketch(99), "'fake-99', which the store does not hold"),
+        (sketch(0, "../s"), "use letters"),
+        (sketch(0, values=[1, 1, 1]), "another sketch"),
+    ],
+)
+def test_a_wrong_sketch_is_refused(store, wrong, said):
+    store.add(small(0), "fake")
+    store.add_sketch(sketch(0))
+    before = index_rows(store.root), sorted(store.root.rglob("*"))
+    with pytest.raises(StoreError, match=said):
+        store.add_sketch(wrong)
+    assert (index_rows(store.root), sorted(store.root.rglob("*"))) == before
+
+
+def test_predictions_come_back(full):
+    assert full.predicted_ids("m1") == {f"fake-{seed}" for seed in range(5)}
+    some = full.predictions("m1", ["fake-3", "fake-1", "unknown"])
+    assert sorted(some) == ["fake-1", "fake-3"]
+    np.testing.assert_array_equal(some["fake-3"], np.full(3, 3 / 8, np.float32))
+    assert some["fake-3"].dtype == np.float32
+    assert len(full.predictions("m1")) == 5 and full.predictions("m2") == {} and full.predicted_ids("m2") == set()
+    assert full.models() == [CARD]
+    counted = [(count.type, count.model_id, count.episodes, count.users) for count in full.rewards()]
+    assert counted == [("REWARD_SKETCH", None, 2, 2), ("REWARD_PREDICTION", "m1", 5, 1)]
+
+
+def test_predictions_of_two_models_and_two_files_live_side_by_side(full):
+    other = ("m2", "hash2", "lift_green")
+    assert add_predictions(full, "a", {"fake-0": np.zeros(3)}, other) == 1
+    assert add_predictions(full, "b", {"fake-0": np.zeros(3), "fake-1": np.ones(3)}, other) == 1
+    assert sorted(full.predictions("m2")) == ["fake-0", "fake-1"]
+    np.testing.assert_array_equal(full.predictions("m1")["fake-1"], np.full(3, 1 / 8))
+
+
+def test_wrong_predictions_are_refused(full):
+    before = index_rows(full.root)
+    for name, (values, model, said) in enumerate(
+        [
+            ({"fake-0": np.zeros(4)}, ("m2", "hash2", "lift_green"), "has 4 values for the 3 frames"),
+            ({"fake-99": np.zeros(3)}, ("m2", "hash2", "lift_green"), "does not hold"),
+            ({"fake-0": np.zeros(3)}, ("m1", "other", "lift_green"), "other weights"),
+            ({}, ("m2", "hash2", "lift_green"), "comes from 0 models"),
+        ]
+    ):
+        with pytest.raises(StoreError, match=said):
+            add_predictions(full, str(name), values, model)
+    with pytest.raises(StoreError, match="does not come from model 'm3'"):
+        full.add_predictions("m3", *MODEL[1:], full.prediction_path("m1", "block-0"))
+    with pytest.raises(StoreError, match="other weights"):
+        full.register_model(CARD | {"model_hash": "other"})
+    assert index_rows(full.root) == before
+
+
+def test_a_side_shard_is_the_same_bytes_each_time(tmp_path):
+    values = {"b": np.array([0.25, 1], np.float32), "a": np.zeros(0, np.float32)}
+    for name in ("one", "two"):
+        write_predictions(tmp_path / name, *MODEL, dict(sorted(values.items(), reverse=name == "two")))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    restored = read_predictions(tmp_path / "one")
+    assert {k: v.tolist() for k, v in restored.items()} == {"a": [], "b": [0.25, 1]}
+
+
+# Upkeep
+
+
+def test_a_sound_store_has_no_problems(full):
+    assert full.verify() == []
+
+
+def test_verify_finds_every_flipped_byte(full):
+    row = full.query(Query(ids=("fake-2",)))[0]
+    content = row.path.read_bytes()
+    for position in (0, 11, len(content) // 2, len(content) - 1):
+        damaged = bytearray(content)
+        damaged[position] ^= 0x10
+        row.path.write_bytes(damaged)
+        (problem,) = full.verify()
+        assert problem.severity is Severity.ERROR
+        assert problem.where == str(row.path) and "fake-2" in problem.what and "restore" in problem.fix
+    row.path.write_bytes(content)
+    assert full.verify() == []
+
+
+def spoil_shard(store):
+    store.query(Query(ids=("fake-1",)))[0].path.unlink()
+
+
+def spoil_side_shard(store):
+    store.prediction_path("m1", "block-0").write_bytes(b"no Parquet")
+
+
+def lose_side_shard(store):
+    store.prediction_path("m1", "block-0").unlink()
+
+
+def spoil_sketch(store):
+    path = store.root / "rewards" / "sketches" / "fake-0" / "s1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"values": [0.0, 0.5, 0.75]}))
+
+
+def lose_sketch(store):
+    (store.root / "rewards" / "sketches" / "fake-0" / "s1.json").unlink()
+
+
+def leave_temporary_file(store):
+    (store.root / "episodes" / "odd" / "1.0.0" / ".shard.1.abc.tmp").write_bytes(b"half")
+
+
+def copy_shard_in(store):
+    path = store.root / "episodes" / "odd" / "1.0.0" / "odd-train.tfrecord-00002"
+    path.write_bytes(path.with_name("odd-train.tfrecord-00000").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (spoil_shard, {"error: is gone, and with it episode 'fake-1'", "warning: tells plain TFDS of 2 of 1 episodes"}),
+        (spoil_side_shard, {"error: is no readable Parquet file"}),
+        (lose_side_shard, {"error: is not there"}),
+        (spoil_sketch, {"error: differs from the index"}),
+        (lose_sketch, {"error: is no sketch"}),
+        (leave_temporary_file, {"warning: was left by a writer that was killed"}),
+        (copy_shard_in, {"warning: is not in the index", "warning: tells plain TFDS of 2 of 3 episodes"}),
+    ],
+)
+def test_verify_finds(full, spoil, said):
+    spoil(full)
+    found = [f"{problem.severity}: {problem.what}" for problem in full.verify()]
+    assert len(found) == len(said)
+    assert all(any(problem.startswith(start) for problem in found) for start in said), found
+
+
+@pytest.mark.parametrize("how", ["lost", "lost with its log left", "garbage", "cut", "sound"])
+def test_rebuild_index_restores_everything(full, how):
+    before = index_rows(full.root)
+    path = full.root / "index.sqlite"
+    if how.startswith("lost"):
+        path.unlink()
+    if how == "lost with its log left":
+        path.with_name("index.sqlite-wal").write_bytes(b"stale")
+    if how == "garbage":
+        path.write_bytes(b"not a database" * 999)
+    if how == "cut":
+        os.truncate(path, 5000)
+    counts = Store(full.root).rebuild_index()
+    assert (counts.episodes, counts.sketches, counts.predictions, counts.problems) == (5, 2, 5, ())
+    assert index_rows(full.root) == before
+    store = Store.open(full.root)
+    assert store.verify() == []
+    assert store.add(small(4), "even") is Added.DUPLICATE and store.add(small(6), "even") is Added.ADDED
+
+
+def test_rebuild_says_what_it_cannot_read_and_takes_the_rest(full):
+    row = full.query(Query(ids=("fake-1",)))[0]
+    row.path.write_bytes(row.path.read_bytes()[:-1])
+    counts = full.rebuild_index()
+    assert (counts.episodes, counts.sketches, counts.predictions) == (4, 2, 0)
+    said = [problem.where.rpartition("/")[2] for problem in counts.problems]
+    assert said == ["odd-train.tfrecord-00000", "block-0.parquet"]  # the latter rates the lost episode too
+
+
+def test_create_heals_a_lost_index(full):
+    before = index_rows(full.root)
+    (full.root / "index.sqlite").unlink()
+    with pytest.raises(StoreError, match="rebuild-index"):
+        Store.open(full.root)
+    Store.create(full.root)
+    assert index_rows(full.root) == before
+
+
+# Everything else
+
+
+def test_quarantine_keeps_reason_and_bytes_once(store):
+    paths = {store.quarantine("log/shard-3", "is_last is never true", b"\x00bytes") for _ in range(2)}
+    (path,) = paths
+    assert json.loads(path.read_text()) == {"source": "log/shard-3", "reason": "is_last is never true"}
+    assert path.with_suffix(".record").read_bytes() == b"\x00bytes"
+    assert store.quarantine("log/shard-3", "gone") != path
+    assert len(list((store.root / "quarantine").iterdir())) == 3
+
+
+def test_mistakes_are_one_sentence(full, tmp_path):
+    mistakes = {
+        "is not a store": lambda: Store.open(tmp_path / "nowhere"),
+        "is not a store (no folder": lambda: Store(tmp_path / "nowhere").rebuild_index(),
+        "matches task_id=fold": lambda: full.query(Query(task_id="fold"), require=True),
+        "no episode 'fake-99'": lambda: full.read("fake-99"),
+        "has no dataset 'none'": lambda: full.spec("none"),
+        "the id 'a/b'": lambda: full.prediction_path("a/b", "x"),
+    }
+    for said, mistake in mistakes.items():
+        with pytest.raises(ArmchairError) as caught:
+            mistake()
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_damaged_index_is_one_sentence(full):
+    (full.root / "index.sqlite").write_bytes(b"not a database" * 999)
+    with pytest.raises(StoreError, match="rebuild-index"):
+        Store.open(full.root).query(Query())
+
+
+def test_reading_never_waits_for_a_writer(full):
+    with sqlite3.connect(full.root / "index.sqlite", isolation_level=None) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert len(Store.open(full.root).query(Query())) == 5
+        connection.execute("ROLLBACK")
+
+
+def test_foreign_keys_hold(full):
+    orphan = sql.insert(tables.tables["EpisodeTags"]).values(EpisodeId="nobody", Tag="good")
+    with pytest.raises(sql.exc.IntegrityError), full._index.write() as connection:
+        connection.execute(orphan)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.lists(st.integers(0, 7), max_size=12))
+def test_any_order_of_adds_stores_each_once(tmp_path_factory, seeds):
+    store = Store.create(tmp_path_factory.mktemp("orders") / "store")
+    writers = itertools.cycle([store, Store.open(store.root)])
+    outcomes = [next(writers).add(small(seed), "fake") for seed in seeds]
+    assert outcomes.count(Added.ADDED) == len(set(seeds))
+    assert [row.seed for row in store.query(Query())] == list(dict.fromkeys(seeds))
