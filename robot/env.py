@@ -27,9 +27,9 @@ def make_env(name: str, seed: int, config: CellConfig | None = None) -> dm_env.E
       ArmchairError: no such task, module or factory; no such camera; MuJoCo or OpenGL is missing.
     """
     if ":" in name:
-        from robot import adapters
+        from robot.adapters import make_external
 
-        return adapters.make_external(name, seed)
+        return make_external(name, seed)
     if name not in _CELL_TASKS:
         raise ArmchairError(
             f"There is no task {name!r}: choose one of {', '.join(TASKS)}, or name an environment as module:factory."

@@ -170,7 +170,8 @@ def make_expert(task: str, seed: int, noise: float = 0.0, speed: float = 1.0) ->
     Args:
       task: whose expert, one of `robot.env.TASKS`; it may act in another task's environment.
       seed: of the noise.
-      noise: standard deviation of the noise on each action; 0: the expert itself, 0.5: rarely succeeds.
+      noise: standard deviation of the noise on each action. Measured over 50 to 60 episodes, lift_green succeeds in
+        1.00, 0.92, 0.47, 0.20 of them at noise 0, 0.2, 0.3, 0.5; stacking in 0.72 and inserting in 0.32 at 0.2.
       speed: factor on all velocities but the gripper's.
 
     Raises:
