@@ -2,7 +2,7 @@
 
 The contract is `dm_env.Environment` with flat observations `{"a/b": array}`, a float32 vector as action, `task_id` and
 `robot`, and, where the environment has them, `is_success()` and `progress()`. One with `seed(int)`, after which the
-next `reset` starts the episode of that seed, is kept from episode to episode (`robot.plan`): a robot's driver wants one.
+next `reset` starts the episode of that seed, is kept from episode to episode (`robot.plan`): drivers want one.
 """
 
 import functools
@@ -60,6 +60,7 @@ def make_external(name: str, seed: int) -> dm_env.Environment:
       ArmchairError: what `name` names is not there, or is not an environment that we can adapt.
     """
     task_id = name.rpartition(":")[2]
+    factory: Callable[..., Any]
     if name.startswith("gym:"):
         factory = functools.partial(_make_gymnasium, name.removeprefix("gym:"))
     else:

@@ -219,7 +219,7 @@ def _frame(observation: Mapping[str, Any]) -> dict[str, Any]:
     frame: dict[str, Any] = {}
     for name, value in observation.items():
         array = np.array(value)
-        is_image = ArraySpec(array.shape, array.dtype.name).is_image
+        is_image = array.dtype == np.uint8 and array.ndim == 3
         frame[name] = tf.io.encode_jpeg(array, quality=JPEG_QUALITY).numpy() if is_image else array
     return frame
 

@@ -61,8 +61,8 @@ class FakeArm(dm_env.Environment):
 
     def progress(self) -> float:
         """The part of the way that is done, in [0, 1]."""
-        whole = np.linalg.norm(self._target - self._start)
-        return float(np.clip(1 - np.linalg.norm(self._target - self._position) / max(whole, _CLOSE), 0, 1))
+        whole, left = (float(np.linalg.norm(self._target - place)) for place in (self._start, self._position))
+        return min(max(1 - left / max(whole, _CLOSE), 0.0), 1.0)
 
     def is_success(self) -> bool:
         """Whether the point is on the target now."""

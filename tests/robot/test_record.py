@@ -35,10 +35,7 @@ def test_a_recorded_episode_is_what_happened(tmp_path):
 
     assert episode.num_steps == len(timesteps)
     for name, value in episode.observation.items():
-        happened = np.array([t.observation[name] for t in timesteps])
-        if value.dtype == np.float64:  # a TFRecord's numbers have 32 bits
-            happened = happened.astype(np.float32)
-        np.testing.assert_array_equal(value, happened)
+        np.testing.assert_array_equal(value, [t.observation[name] for t in timesteps])
         assert value.dtype == timesteps[0].observation[name].dtype, name
     np.testing.assert_array_equal(episode.action, [*actions, [0, 0]])
     np.testing.assert_array_equal(episode.reward, [*(t.reward for t in timesteps[1:]), 0])
