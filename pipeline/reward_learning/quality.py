@@ -30,9 +30,10 @@ class Interval:
     value: float
     low: float
     high: float
+    episodes: int  # that it rests on: of a few, even the interval says little
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} (95 %: {self.low:.4f} to {self.high:.4f})"
+        return f"{self.value:.4f} (95 %: {self.low:.4f} to {self.high:.4f}; episodes: {self.episodes})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +117,7 @@ def pair_accuracy(episodes: Sequence[tuple[np.ndarray, np.ndarray]], gap: float)
     drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
     right, total = np.moveaxis(counts[drawn].sum(1), -1, 0)
     low, high = np.quantile(right / total, (0.025, 0.975))
-    return Interval(float(counts[:, 0].sum() / counts[:, 1].sum()), float(low), float(high))
+    return Interval(float(counts[:, 0].sum() / counts[:, 1].sum()), float(low), float(high), len(counts))
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray) -> float | None:

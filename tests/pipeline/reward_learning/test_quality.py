@@ -43,8 +43,8 @@ def test_pair_accuracy_pools_pairs_and_ignores_episodes_without_any():
     flat = np.zeros(11, np.float32)
     alone = pair_accuracy([(rising, rising), (-rising, rising)], 0.2)
     assert alone.value == pytest.approx(0.5)
-    assert (alone.low, alone.high) == (0, 1)
-    assert pair_accuracy([(rising, rising), (-rising, rising), (rising, flat)], 0.2).value == alone.value
+    assert (alone.low, alone.high, alone.episodes) == (0, 1, 2)
+    assert pair_accuracy([(rising, rising), (-rising, rising), (rising, flat)], 0.2).episodes == 2
     assert pair_accuracy([(rising, flat)], 0.2) is None
     assert pair_accuracy([], 0.2) is None
 

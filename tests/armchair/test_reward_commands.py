@@ -1,0 +1,49 @@
+"""`armchair sketch` and `armchair reward` from the command line, on a fake store."""
+
+import json
+
+import pytest
+
+from armchair import cli
+from datasets.store import Store
+from datasets.testing import make_episode
+
+
+@pytest.fixture(name="root")
+def _root(tmp_path):
+    store = Store.create(tmp_path / "store")
+    for seed in range(12):
+        store.add(make_episode(seed, num_steps=12), "fake")
+    return tmp_path
+
+
+def test_sketch_train_report(root):
+    store, sketches, run = str(root / "store"), str(root / "sketches.jsonl"), str(root / "run")
+    assert cli.main(["sketch", "simulate", "--store", store, "--task", "lift_green", "--count", "9"]) == 0
+    assert cli.main(["sketch", "export", "--store", store, "--task", "lift_green", "--out", sketches]) == 0
+    assert (root / "sketches.jsonl").read_text().count("\n") == 9
+    assert cli.main(["sketch", "import", "--store", store, "--file", sketches]) == 0
+    options = ["--observations", "states", "--steps", "20", "--batch-pairs", "4", "--hidden", "16"]
+    assert cli.main(["reward", "train", "--store", store, "--task", "lift_green", "--out", run, *options]) == 0
+    assert cli.main(["reward", "report", "--model", f"{run}/model", "--store", store]) == 0
+    metrics = json.loads((root / "run" / "report" / "metrics.json").read_text())
+    assert metrics["episodes"] >= 3
+    assert (root / "run" / "report" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["sketch", "import", "--file", "absent.jsonl"], "absent.jsonl is not there"),
+        (["sketch", "simulate", "--task", "juggle"], "no episode to sketch"),
+        (["reward", "train", "--task", "lift_green", "--out", "run"], "no sketches for the task"),
+        (["reward", "report", "--model", "absent"], "absent is not a model folder"),
+    ],
+)
+def test_mistakes_are_one_sentence(root, monkeypatch, capsys, args, said):
+    monkeypatch.chdir(root)
+    assert cli.main([*args, "--store", str(root / "store")]) == 2
+    errors = capsys.readouterr().err
+    assert said in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert not (root / "run").exists()
