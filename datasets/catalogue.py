@@ -66,6 +66,12 @@ def describe(episode: Episode, directory: ShardDirectory, shard: Path) -> Episod
     )
 
 
+def is_indexed(connection: sql.Connection, episode_id: str) -> bool:
+    """Whether there is an episode of this id."""
+    found = sql.select(EPISODES.c.EpisodeId).where(EPISODES.c.EpisodeId == episode_id)
+    return connection.execute(found).first() is not None
+
+
 def insert_episode(connection: sql.Connection, root: Path, row: EpisodeRow) -> bool:
     """Indexes an episode; False if its id is there already."""
     columns: dict[str, Any] = {column_name(name): getattr(row, name) for name in _ROW_FIELDS}

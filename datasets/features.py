@@ -195,7 +195,7 @@ def deserialize(record: bytes, features: tfds.features.FeaturesDict) -> Episode:
     observation = {k.removeprefix(_OBSERVATION): v for k, v in steps.items() if k.startswith(_OBSERVATION)}
     fixed = {k: steps[k] for k in ("action", *_RLDS_FIELDS)}
     extras = {k: v for k, v in steps.items() if k not in fixed and not k.startswith(_OBSERVATION)}
-    metadata = {
+    metadata: dict[str, Any] = {
         field.name: value.decode() if isinstance(value := example["episode_metadata"][field.name], bytes) else value
         for field in dataclasses.fields(EpisodeMetadata)
     }

@@ -94,12 +94,16 @@ class Store:
         Raises:
           BadEpisodeError: if `validate` finds errors, or the episode has other features than the dataset.
         """
+        episode_id = episode.metadata.episode_id
+        with self._index.read() as connection:
+            if catalogue.is_indexed(connection, episode_id):
+                return Added.DUPLICATE
         validate.validate(episode).raise_errors()
         directory = self._directory_for(episode, dataset)
         record = features.serialize(episode, directory.features)
         with self._index.write() as connection:
             catalogue.adopt(connection, self.root, directory)
-            if catalogue.select_episodes(connection, self.root, Query(ids=(episode.metadata.episode_id,))):
+            if catalogue.is_indexed(connection, episode_id):  # by another process meanwhile, or just adopted
                 return Added.DUPLICATE
             shard = directory.append(record)
             catalogue.insert_episode(connection, self.root, catalogue.describe(episode, directory, shard))

@@ -2,7 +2,8 @@
 
 Importing TensorFlow takes seconds, so this process does it once, runs none of its operations (after one, a fork may
 deadlock), and for every line `FIRST LAST [FIRST LAST ...]` on its standard input forks a writer of each range of seeds.
-A writer prints its process id and the id of every episode that is safe; `0 dead` says that all of a line are over.
+A writer prints its process id with `ready-FIRST` and with the id of every episode that is safe; `0 dead` says that all
+of a line are over.
 """
 
 import os
@@ -26,7 +27,7 @@ def main(root: str) -> None:
 
 
 def write(root: str, seeds: range) -> None:
-    say(os.getpid(), "ready")
+    say(os.getpid(), f"ready-{seeds.start}")
     store = Store.create(root)
     for seed in seeds:
         store.add(make_episode(seed, num_steps=3, cameras=()), "fake")

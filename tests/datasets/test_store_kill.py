@@ -46,9 +46,9 @@ class Writers:
         victim, safe = 0, []
         while (said := self._read())[1] != "dead":
             process, what = said
-            if what == "ready":
-                victim = victim or process
-            else:
+            if what == f"ready-{ranges[0][0]}":
+                victim = process
+            elif what.startswith("fake"):
                 safe.append(what)
             if victim and len(safe) == kill_after:
                 time.sleep(delay)
