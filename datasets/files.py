@@ -1,6 +1,7 @@
 """Writing files so that a reader never sees half of one."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -8,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Makes a file's content, or the names in a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -29,26 +31,38 @@ def staged_file(path: Path) -> Iterator[Path]:
     staged = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         yield staged
-        _sync(staged)
+        sync(staged)
         os.replace(staged, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def staged_directory(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder that becomes `path` (replacing what stood there) when the block ends well."""
+def staged_directory(path: Path, replace: bool = True) -> Iterator[Path]:
+    """Yields a temporary folder that becomes `path` when the block ends without an error.
+
+    Args:
+      path: the folder to be.
+      replace: whether it takes the place of a folder that is there by then; if not, that one stays as it is, so that of
+        several processes that make the same folder at once, the first wins and no other destroys its work.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    replaced = staged.with_suffix(".old.tmp")
     try:
         yield staged
         for file in staged.rglob("*"):
-            _sync(file)
-        if path.exists():
-            shutil.rmtree(path)
+            sync(file)
         staged.chmod(0o755)
-        staged.rename(path)
-        _sync(path.parent)
+        if replace and path.exists():
+            path.rename(replaced)
+        try:
+            staged.rename(path)
+        except OSError as error:
+            if replace or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        sync(path.parent)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

@@ -44,7 +44,7 @@ class ShardDirectory:
         """Opens the directory, making it first where it is missing."""
         path = Path(path)
         if not path.exists():
-            with files.staged_directory(path) as staged:
+            with files.staged_directory(path, replace=False) as staged:
                 episode_features(spec).save_config(os.fspath(staged))
                 (staged / "dataset_info.json").write_text(_dataset_info(name, 0, 0))
         return cls(path)
@@ -71,8 +71,7 @@ class ShardDirectory:
         try:
             with tf.io.TFRecordWriter(os.fspath(staged)) as writer:
                 writer.write(record)
-            with open(staged, "rb") as file:
-                os.fsync(file.fileno())
+            files.sync(staged)
             while True:
                 shard = self.shard_path(len(self))
                 try:
@@ -80,6 +79,7 @@ class ShardDirectory:
                     break
                 except FileExistsError:
                     continue  # another writer took this number
+            files.sync(self.path)
         finally:
             staged.unlink(missing_ok=True)
         return shard

@@ -11,9 +11,7 @@ appears whole or not at all (`datasets.shards`). A crash loses the episode in pr
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
-import os
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -158,7 +156,7 @@ class EpisodeBackend(BackendWriter):
         episode, self._steps = to_episode(self._steps, data), []
         with _disk_errors(f"episode {data.episode_id} could not be written to {self._path}", "record it again"):
             if self._shards is None:
-                self._shards = _create(self._path, self._name, episode)
+                self._shards = ShardDirectory.create(self._path, self._name, step_spec(episode))
             self._shards.append(serialize(episode, self._shards.features))
         self.episode_ids.append(data.episode_id)
         with _disk_errors(f"episode {data.episode_id} is safe, but {self._path} could not be published", "record on"):
@@ -241,17 +239,6 @@ def _disk_errors(what: str, remedy: str) -> Iterator[None]:
         raise ArmchairError(
             f"{what} ({error}): make room there or choose another folder, and {remedy}; earlier episodes are safe"
         ) from error
-
-
-def _create(path: Path, name: str, episode: Episode) -> ShardDirectory:
-    """Makes the dataset; the lock keeps two recorders that start together from replacing each other's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return ShardDirectory.create(path, name, step_spec(episode))
-    finally:
-        os.close(descriptor)  # and with it the lock
 
 
 def _array_spec(spec: dm_env.specs.Array) -> ArraySpec:

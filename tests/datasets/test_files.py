@@ -33,3 +33,14 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path):
             assert not (path / "weights").exists() or (path / "weights").read_text() == "first"
     assert (path / "weights").read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_folder_that_appeared_meanwhile_is_replaced_or_kept_but_never_mixed(tmp_path, replace):
+    target = tmp_path / "dataset"
+    with files.staged_directory(target, replace=replace) as staged:
+        (staged / "ours").write_text("ours")
+        target.mkdir()
+        (target / "theirs").write_text("theirs")
+    assert [path.name for path in target.iterdir()] == ["ours" if replace else "theirs"]
+    assert list(tmp_path.iterdir()) == [target]
