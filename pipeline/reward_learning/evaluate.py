@@ -156,14 +156,14 @@ def _curves_figure(episodes: Sequence[RatedEpisode]) -> Figure:
     columns = min(4, len(episodes))
     rows = -(-len(episodes) // columns)
     figure = Figure(figsize=(9, 1.7 * rows + 0.4), layout="constrained")
-    legend = {}
+    legend: dict[str, Any] = {}
     for number, episode in enumerate(episodes):
         axes = figure.add_subplot(rows, columns, number + 1)
         axes.set_title(episode.episode_id, fontsize=7)
         _draw_curves(axes, episode)
         handles, labels = axes.get_legend_handles_labels()
         legend |= dict(zip(labels, handles, strict=True))
-    figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
