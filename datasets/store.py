@@ -287,9 +287,7 @@ class Store:
         """
         if not (self.root / "episodes").is_dir():
             raise StoreError(f"{self.root} is not a store (no folder `episodes`): check the path")
-        counts = upkeep.rebuild(self.root, self._index)
-        self.publish()
-        return counts
+        return upkeep.rebuild(self.root, self._index)
 
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:

@@ -48,7 +48,7 @@ def rebuild(root: Path, index: Index) -> Counts:
     """Replaces the index by what the files say. A lost or damaged index file is made anew.
 
     Episodes are read before the index is locked, so that writers wait only for the sketches and side shards; an episode
-    that is added meanwhile is found by its place after the last one read.
+    that is added meanwhile is found by its place after the last one read. Plain TFDS is told how many shards there are.
     """
     _make_usable(index)
     problems: list[Problem] = []
@@ -61,10 +61,13 @@ def rebuild(root: Path, index: Index) -> Counts:
             _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
         ]
         for directory in directories(root):
-            catalogue.adopt(connection, root, directory)
-        for path in sorted(root.glob("rewards/predictions/*/card.json")):
-            catalogue.insert_card(connection, json.loads(path.read_text()))
+            try:
+                catalogue.adopt(connection, root, directory)
+                directory.publish()
+            except StoreError as error:  # shards are missing
+                problems.append(_error(directory.path, str(error)))
         for insert, paths in (
+            (_insert_card_file, sorted(root.glob("rewards/predictions/*/card.json"))),
             (catalogue.insert_sketch, sketch_paths(root)),
             (catalogue.insert_predictions, side_shard_paths(root)),
         ):
@@ -79,6 +82,13 @@ def rebuild(root: Path, index: Index) -> Counts:
             predictions=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.PREDICTION),
             problems=tuple(problems),
         )
+
+
+def _insert_card_file(connection: sql.Connection, _root: Path, path: Path) -> None:
+    try:
+        catalogue.insert_card(connection, json.loads(path.read_text()))
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"{path} is no card of a reward model ({error}): restore it from a copy") from error
 
 
 def _count(connection: sql.Connection, table: sql.Table, *conditions: sql.ColumnElement[bool]) -> int:
@@ -99,8 +109,13 @@ def _make_usable(index: Index) -> None:
         Index.create(index.path)
 
 
+def _shard_paths(directory: ShardDirectory) -> list[Path]:
+    """Every shard that is there, those after a missing one too."""
+    return sorted(directory.path.glob(f"{directory.name}-train.tfrecord-*"))
+
+
 def _describe_all(root: Path, problems: list[Problem]) -> Iterator[catalogue.EpisodeRow]:
-    shards = [(d, d.shard_path(number)) for d in directories(root) for number in range(len(d))]
+    shards = [(d, shard) for d in directories(root) for shard in _shard_paths(d)]
     for directory, shard in track(shards, "Reading episodes"):
         try:
             yield catalogue.describe(features.deserialize(read_record(shard), directory.features), directory, shard)
@@ -131,7 +146,7 @@ def _verify_episodes(rows: Iterable[catalogue.EpisodeRow]) -> Iterator[Problem]:
 
 def _verify_directories(root: Path, indexed: set[Path]) -> Iterator[Problem]:
     for directory in directories(root):
-        shards = sorted(directory.path.glob(f"{directory.name}-train.tfrecord-*"))
+        shards = _shard_paths(directory)
         for shard in shards:
             if shard not in indexed:
                 yield _warning(shard, "is not in the index", "`armchair store rebuild-index` takes it in")

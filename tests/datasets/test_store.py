@@ -376,10 +376,23 @@ def test_rebuild_index_restores_everything(full, how):
 def test_rebuild_says_what_it_cannot_read_and_takes_the_rest(full):
     row = full.query(Query(ids=("fake-1",)))[0]
     row.path.write_bytes(row.path.read_bytes()[:-1])
+    full.prediction_path("m1", "x").with_name("card.json").write_text("{")
     counts = full.rebuild_index()
     assert (counts.episodes, counts.sketches, counts.predictions) == (4, 2, 0)
     said = [problem.where.rpartition("/")[2] for problem in counts.problems]
-    assert said == ["odd-train.tfrecord-00000", "block-0.parquet"]  # the latter rates the lost episode too
+    assert said == ["odd-train.tfrecord-00000", "card.json", "block-0.parquet"]  # the last rates the lost episode too
+
+
+def test_rebuild_with_a_lost_shard_keeps_those_after_it(full):
+    full.query(Query(ids=("fake-2",)))[0].path.unlink()  # the second of three
+    counts = full.rebuild_index()
+    assert counts.episodes == 4
+    assert [p.what.partition(" is gone")[0].rpartition("/")[2] for p in counts.problems[:1]] == [
+        "even-train.tfrecord-00001"
+    ]
+    assert full.read("fake-4").metadata.seed == 4
+    with pytest.raises(StoreError, match="restore it"):
+        Store.open(full.root).add(small(8), "even")
 
 
 def test_create_heals_a_lost_index(full):
