@@ -200,6 +200,6 @@ def deserialize(record: bytes, features: tfds.features.FeaturesDict) -> Episode:
         for field in dataclasses.fields(EpisodeMetadata)
     }
     return Episode(
-        EpisodeMetadata(**{k: v.item() if isinstance(v, np.generic) else v for k, v in metadata.items()}),
+        EpisodeMetadata(**{k: v.item() if isinstance(v, np.generic | np.ndarray) else v for k, v in metadata.items()}),
         observation, **fixed, extras=extras,
     )  # fmt: skip
