@@ -2,5 +2,6 @@
 
 import logging
 
-# Beam's import warns of Google Cloud libraries that no job here needs.
-logging.getLogger().addFilter(lambda record: "apitools not found" not in record.getMessage())
+# Beam warns, through the root logger, of optional libraries that no job here needs.
+_NOT_NEEDED = ("apitools not found", "Resource module is not available")
+logging.getLogger().addFilter(lambda record: not record.getMessage().startswith(_NOT_NEEDED))

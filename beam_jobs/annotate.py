@@ -9,12 +9,10 @@ what ran before or beside it. So the job can be interrupted, continued and repea
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -24,12 +22,13 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
 from rich.console import Console
 from rich.table import Table
 
 from beam_jobs import journal
 from beam_jobs.config import AnnotateConfig
-from beam_jobs.options import beam_options, num_processes, run_as_script
+from beam_jobs.options import beam_options, run_as_script
 from datasets import video
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
@@ -107,8 +106,8 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
             options = options or beam_options()
             frames = sum(row.num_steps for row in todo)
             model = config.model.absolute()
-            handler = RewardModelHandler(store.root, model, config.batch_size)
-            with _shared_cores(options), notes.progress("annotate", frames), beam.Pipeline(options=options) as pipeline:
+            handler = RewardModelHandler(store.root, model, export.card_inputs(card), config.batch_size)
+            with notes.progress("annotate", frames, options), beam.Pipeline(options=options) as pipeline:
                 # No grouping after this: a finished block is on disk, whatever happens to the others.
                 _ = (
                     pipeline
@@ -116,6 +115,7 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
                     | "rate" >> RunInference(handler)
                     | "write" >> beam.ParDo(_Write(store.root, card, notes.directory))
                 )
+            Shared().acquire(set)  # Beam keeps the last model alive until another thing is shared
         rated = [entry for entry in notes.entries.values() if entry["outcome"] == _RATED]
         bad = [entry for entry in notes.entries.values() if entry["outcome"] == _BAD]
     return Summary(
@@ -159,42 +159,25 @@ def _blocks(rows: Sequence[EpisodeRow]) -> list[Block]:
     return blocks
 
 
-@contextlib.contextmanager
-def _shared_cores(options: PipelineOptions) -> Iterator[None]:
-    """Lets worker processes, which inherit the environment, share the cores instead of each taking all."""
-    workers = num_processes(options)
-    share = str(max(1, len(os.sched_getaffinity(0)) // workers))
-    names = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS") if workers > 1 else ()
-    names = tuple(name for name in names if name not in os.environ)
-    os.environ.update(dict.fromkeys(names, share))
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-
-
 class RewardModelHandler(ModelHandler[Block, Rated, Any]):
     """Runs a reward model's SavedModel over the frames of a block. A worker loads it once."""
 
-    def __init__(self, store: Path, model: Path, batch_size: int):
+    def __init__(self, store: Path, model: Path, inputs: Mapping[str, ArraySpec], batch_size: int):
         super().__init__(min_batch_size=1, max_batch_size=1)  # a block is many batches already
-        self._root, self._path, self._batch_size = store, model, batch_size
+        self._root, self._path, self._inputs, self._batch_size = store, model, inputs, batch_size
 
     def load_model(self) -> Any:
-        """The restored module and its inputs."""
-        module, card = export.load_model(self._path, "reward_model")
-        return module, export.card_inputs(card)
+        """The restored module."""
+        return export.load_model(self._path, "reward_model")[0]
 
     def run_inference(
         self, batch: Sequence[Block], model: Any, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Rated]:
         """Rates blocks, streaming their episodes: what is in memory at once does not grow with their number."""
         del inference_args
-        module, inputs = model
-        read = functools.partial(_read_inputs, _store(self._root), inputs)
+        read = functools.partial(_read_inputs, _store(self._root), self._inputs)
         for block in batch:
-            rater = Rater(module.predict, inputs, self._batch_size)
+            rater = Rater(model.predict, self._inputs, self._batch_size)
             problems = {}
             for row, episode in _read_ahead(read, block.rows):
                 try:

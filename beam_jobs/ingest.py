@@ -72,7 +72,8 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
     total = sum(log.count(file) for log in logs for file in log.files())
     with journal.Journal(store.root) as notes:
         work = _IngestFile(logs, store.root, config.dataset, config.repair, notes.directory)
-        with notes.progress("ingest", total), beam.Pipeline(options=options or beam_options()) as pipeline:
+        options = options or beam_options()
+        with notes.progress("ingest", total, options), beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "files" >> beam.Create(items, reshuffle=True) | "ingest" >> beam.ParDo(work)
         store.publish()
         return _summarise(notes)

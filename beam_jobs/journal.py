@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datasets.console import progress_bar
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_jobs.options import worker_processes
+from datasets.console import console, progress_bar
 from datasets.errors import ArmchairError
 
 _POLL_S = 0.3
@@ -27,8 +30,8 @@ class Writer:
     """A worker's side. Make one in `DoFn.setup`."""
 
     def __init__(self, directory: Path):
-        """Opens a file that no other worker writes to."""
-        self._file = (directory / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl").open("a", buffering=1)
+        """Chooses a file that no other worker writes to."""
+        self._path = directory / f"{os.getpid()}-{os.urandom(4).hex()}.jsonl"
 
     def write(self, item: str, outcome: str, weight: int = 1, **facts: Any) -> None:
         """Notes that an item is finished.
@@ -39,7 +42,8 @@ class Writer:
           weight: how much of the job's total it makes up.
           **facts: JSON values for the summary.
         """
-        self._file.write(json.dumps({"item": item, "outcome": outcome, "weight": weight, **facts}) + "\n")
+        with self._path.open("a") as file:
+            file.write(json.dumps({"item": item, "outcome": outcome, "weight": weight, **facts}) + "\n")
 
     @contextlib.contextmanager
     def tells_fatal(self) -> Iterator[None]:
@@ -83,13 +87,18 @@ class Journal:
         return Counter(entry["outcome"] for entry in self.entries.values())
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int) -> Iterator[None]:
+    def progress(self, description: str, total: int, options: PipelineOptions) -> Iterator[None]:
         """Shows a progress bar while the block runs the pipeline.
+
+        Args:
+          description: what the job does, in a word.
+          total: weight of all items.
+          options: that the pipeline runs with.
 
         Raises:
           ArmchairError: if a worker ended with one, in place of the runner's report of it.
         """
-        done = threading.Event()
+        done, log = threading.Event(), self.directory / "workers.log"
         with progress_bar() as bar:
             task = bar.add_task(description, total=total)
 
@@ -106,11 +115,14 @@ class Journal:
             watcher = threading.Thread(target=watch, daemon=True)
             watcher.start()
             try:
-                yield
+                with worker_processes(options, log):
+                    yield
             except Exception as error:
                 self.poll()
                 if _FATAL in self.entries:
                     raise ArmchairError(self.entries[_FATAL]["message"]) from error
+                if log.exists():
+                    console.print(log.read_text(errors="replace"), markup=False)
                 raise
             finally:
                 done.set()

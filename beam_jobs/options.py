@@ -5,14 +5,17 @@ python -m beam_jobs.annotate --store S --model M --direct_num_workers 2 --direct
 ```
 """
 
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import tyro
 
+from datasets.console import console
 from datasets.errors import ArmchairError
 
 if TYPE_CHECKING:  # Beam takes seconds to import, and a job's --help does not need it
@@ -54,12 +57,34 @@ def beam_options(flags: Sequence[str] = ()) -> "PipelineOptions":
     return options
 
 
-def num_processes(options: "PipelineOptions") -> int:
-    """How many processes of this machine share the work."""
+@contextlib.contextmanager
+def worker_processes(options: "PipelineOptions", log: Path) -> Iterator[None]:
+    """Prepares for the worker processes that Beam starts on this machine inside the block, if it is to start any.
+
+    They inherit the environment, which tells TensorFlow to take a share of the cores instead of all, and the standard
+    error stream, on which each would tell its life in twenty lines: that goes to `log`.
+    """
     from apache_beam.options.pipeline_options import DirectOptions
 
     direct = options.view_as(DirectOptions)
-    return direct.direct_num_workers if direct.direct_running_mode == "multi_processing" else 1
+    if direct.direct_running_mode != "multi_processing":
+        yield
+        return
+    share = str(max(1, len(os.sched_getaffinity(0)) // (direct.direct_num_workers or os.cpu_count() or 1)))
+    names = [name for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS") if name not in os.environ]
+    os.environ.update(dict.fromkeys(names, share))
+    terminal = os.dup(2)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 2)
+    console.file = os.fdopen(terminal, "w", buffering=1)  # our own messages go on to the terminal
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        console.file.close()
+        console.file = None  # type: ignore[assignment]  # rich's way to say standard error
+        for name in names:
+            del os.environ[name]
 
 
 def run_as_script(job: str, config: type[Any]) -> NoReturn:

@@ -14,6 +14,7 @@ from datasets import files
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError
 from datasets.features import JPEG_QUALITY
+from datasets.store import Store
 
 _MIN_HEIGHT, _MAX_HEIGHT = 256, 480  # pixels of a camera in a video: 64x64 becomes watchable, 600x960 stays small
 _PANEL_HEIGHT = 120  # of the curves under the picture
@@ -154,7 +155,20 @@ def episode_to_mp4(
     curves: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
     """Writes `episode_video` at the episode's own speed."""
-    return write_mp4(path, episode_video(episode, cameras, curves), episode.metadata.control_rate_hz)
+    return write_mp4(path, episode_video(episode, cameras, curves), float(episode.metadata.control_rate_hz))
+
+
+def stored_curves(store: Store, episode_id: str) -> dict[str, np.ndarray]:
+    """Every reward sequence of an episode, for `episode_video`: label -> float32[T]."""
+    curves = {}
+    for reward in store.rewards():
+        if reward.model_id is None:
+            for sketch in store.sketches(reward.task_id, [episode_id]):
+                curves[f"{reward.task_id} by {sketch.user or 'unknown'}"] = sketch.values
+        else:
+            for values in store.predictions(reward.model_id, [episode_id]).values():
+                curves[reward.model_id] = values
+    return curves
 
 
 def _frames(episode: Episode, cameras: Sequence[str], curves: Mapping[str, np.ndarray]) -> Iterator[np.ndarray]:

@@ -38,7 +38,7 @@ class Reading:
     where: str  # file, and number of the record in it
     episode: Episode | None  # None: it cannot be read
     problems: tuple[str, ...] = ()  # what cannot be read; beside an episode, what of it was left out
-    record: bytes | None = None  # the bytes that could not be read, as far as there are any
+    record: bytes | None = None  # the bytes that it was to be read from, if they are in one piece
     sketches: tuple[RewardSequence, ...] = ()  # that came with the episode
 
 

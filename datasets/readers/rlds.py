@@ -73,7 +73,8 @@ class RldsLog:
                 continue
             try:
                 parsed = features.parse(record.content, layout)
-                yield Reading(where, to_episode(parsed, layout, where, self.defaults))
+                episode = to_episode(parsed, layout, where, self.defaults)
+                yield Reading(where, episode, record=record.content)
             except BadEpisodeError as error:
                 yield Reading(where, None, (str(error),), record.content)
 

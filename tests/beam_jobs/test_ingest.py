@@ -1,0 +1,251 @@
+import contextlib
+import dataclasses
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from armchair import cli
+from beam_jobs import journal
+from beam_jobs.config import IngestConfig
+from beam_jobs.ingest import ingest
+from beam_jobs.options import beam_options
+from datasets import features, testing
+from datasets.errors import ArmchairError, SpecMismatchError, StoreError
+from datasets.query import Query
+from datasets.readers.base import Defaults
+from datasets.rewards import RewardSequence
+from datasets.shards import ShardDirectory
+from datasets.store import Store
+
+
+def _record(path: Path, episodes, name="log") -> Path:
+    """A recorder's folder: one episode a shard."""
+    shards = ShardDirectory.create(path / name / "1.0.0", name, features.step_spec(episodes[0]))
+    for episode in episodes:
+        shards.append(features.serialize(episode, shards.features))
+    return shards.path
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def _ids(root: Path) -> list[str]:
+    return sorted(row.episode_id for row in Store.open(root).query(Query()))
+
+
+def test_twice_is_once(tmp_path):
+    log = _record(tmp_path / "log", [testing.make_episode(seed) for seed in range(5)])
+    config = IngestConfig((tmp_path / "log",), tmp_path / "store")
+    first = ingest(config)
+    assert (first.added, first.duplicates, first.quarantined, first.problems) == (5, 0, 0, ())
+    before = _files(tmp_path / "store" / "episodes")
+    second = ingest(config)
+    assert (second.added, second.duplicates) == (0, 5)
+    assert _files(tmp_path / "store" / "episodes") == before
+    assert Store.open(tmp_path / "store").verify() == []
+    assert not [path for path in (tmp_path / "store").iterdir() if path.name.startswith(".job")]
+    builder = tfds.builder_from_directory(os.fspath(tmp_path / "store" / "episodes" / "log" / "1.0.0"))
+    assert builder.info.splits["train"].num_examples == 5 == len(list(builder.as_dataset("train")))
+    assert len(list(log.glob("log-train*"))) == 5  # the source is as it was
+
+
+def test_bad_episodes_are_quarantined_and_the_others_kept(tmp_path, capsys):
+    episodes = [testing.make_episode(seed) for seed in range(5)]
+    episodes[1].reward[2] = np.nan
+    log = _record(tmp_path / "log", episodes)
+    content = bytearray((log / "log-train.tfrecord-00003").read_bytes())
+    content[500] ^= 0xFF
+    (log / "log-train.tfrecord-00003").write_bytes(content)
+    store = tmp_path / "store"
+    arguments = ["ingest", "--source", str(tmp_path / "log"), "--store", str(store)]
+    for _ in range(2):  # quarantined once, however often it is met
+        assert cli.main(arguments) == 2
+        told = capsys.readouterr()
+        assert "2 things could not be taken in, everything else was" in told.err and "Traceback" not in told.err
+        assert "reward: is NaN" in told.out and "fails its checksum" in told.out
+    assert _ids(store) == ["fake-0", "fake-2", "fake-4"]
+    reasons = sorted(path.read_text() for path in (store / "quarantine").glob("*.json"))
+    assert len(reasons) == 2 and "log-train.tfrecord-00003#0" in "".join(reasons)
+    assert len(list((store / "quarantine").glob("*.record"))) == 2
+
+
+def test_repairs_can_be_refused(tmp_path):
+    whole = testing.make_episode(0)
+    lacking = dataclasses.replace(whole, is_last=np.zeros(5, bool))
+    _record(tmp_path / "log", [lacking])
+    refused = ingest(IngestConfig((tmp_path / "log",), tmp_path / "a", repair=False))
+    assert (refused.added, refused.quarantined) == (0, 1) and "is_last: is not true" in refused.problems[0][1]
+    mended = ingest(IngestConfig((tmp_path / "log",), tmp_path / "b"))
+    assert (mended.added, mended.repaired) == (1, 1)
+    stored = Store.open(tmp_path / "b").read("fake-0")
+    assert stored.is_last[-1] and "is_last was never true" in stored.metadata.repairs
+
+
+def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path):
+    _record(tmp_path / "log", [testing.make_episode(0)])
+    with pytest.raises(StoreError, match="is not a folder"):
+        ingest(IngestConfig((tmp_path / "log", tmp_path / "nowhere"), tmp_path / "store"))
+    with pytest.raises(ArmchairError, match="there is no option --quary"):
+        beam_options(["--quary", "x"])
+    assert not (tmp_path / "store").exists()
+    ingest(IngestConfig((tmp_path / "log",), tmp_path / "store"))
+    _record(tmp_path / "other", [testing.make_episode(1, action_size=3)])
+    with pytest.raises(SpecMismatchError, match="'log' with other observations or actions"):
+        ingest(IngestConfig((tmp_path / "other",), tmp_path / "store"))
+    assert ingest(IngestConfig((tmp_path / "other",), tmp_path / "store", dataset="other")).added == 1
+    assert Store.open(tmp_path / "store").datasets() == ("log", "other")
+    with pytest.raises(ArmchairError, match="cannot name a dataset"):  # met in a worker, told as it is
+        ingest(IngestConfig((tmp_path / "log",), tmp_path / "new", dataset="1 2"))
+
+
+def _wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the job ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_killed_and_started_again_is_complete(tmp_path):
+    log, store = tmp_path / "log", tmp_path / "store"
+    _record(log, [testing.make_episode(seed, 2, cameras=()) for seed in range(300)])
+    command = [sys.executable, "-m", "beam_jobs.ingest", "--source", log, "--store", store]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _wait_for(lambda: len(list(store.glob("episodes/log/1.0.0/log-train*"))) >= 20, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    there = len(list(store.glob("episodes/log/1.0.0/log-train*")))
+    assert 20 <= there < 300
+    summary = ingest(IngestConfig((log,), store))
+    assert summary.added in (300 - there, 300 - there + 1)  # a shard that had no row yet may count as either
+    assert summary.added + summary.duplicates == 300
+    assert len(_ids(store)) == 300 and Store.open(store).verify() == []
+
+
+@pytest.mark.slow
+def test_two_processes(tmp_path, capfd):
+    _record(tmp_path / "log", [testing.make_episode(seed) for seed in range(6)])
+    options = beam_options(["--direct_num_workers=2", "--direct_running_mode=multi_processing"])
+    assert ingest(IngestConfig((tmp_path / "log",), tmp_path / "store"), options).added == 6
+    assert Store.open(tmp_path / "store").verify() == []
+    assert "sdk_worker" not in capfd.readouterr().err  # the workers' own logs do not bury the progress bar
+
+
+def test_a_journal_is_read_while_it_is_written(tmp_path):
+    with journal.Journal(tmp_path) as notes:
+        one, other = journal.Writer(notes.directory), journal.Writer(notes.directory)
+        one.write("a", "good", 3)
+        other.write("b", "bad", why="w")
+        with next(notes.directory.glob("*.jsonl")).open("a") as file:
+            file.write('{"item": "c", "outc')  # in the middle of a line
+        notes.poll()
+        assert notes.outcomes() == {"good": 1, "bad": 1} and notes.entries["a"]["weight"] == 3
+        with next(notes.directory.glob("*.jsonl")).open("a") as file:
+            file.write('ome": "good", "weight": 1}\n')
+        other.write("b", "good")  # done again
+        notes.poll()
+        assert notes.outcomes() == {"good": 3}
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def real():
+    if "ARMCHAIR_REAL_DATA" not in os.environ:
+        pytest.skip("real recordings are read only where ARMCHAIR_REAL_DATA says where they are")
+    return Path(os.environ["ARMCHAIR_REAL_DATA"])
+
+
+def _sketch_by_time(store, episode_id):
+    steps = store.read(episode_id).num_steps
+    values = np.linspace(0, 1, steps, dtype=np.float32)
+    store.add_sketch(RewardSequence(episode_id, "whatever", values, "by-time", user="clock"))
+
+
+def _play(store: Path, episode_id: str, out: Path) -> int:
+    """Number of frames of the video."""
+    assert cli.main(["play", "--store", str(store), "--episode", episode_id, "--out", str(out)]) == 0
+    with av.open(str(out)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_real_bridge_data(real, tmp_path, capsys):
+    """25 episodes of a real WidowX arm, twice in the source: ingested, listed, sketched, played, and read by others."""
+    source, root = real / "octo_bridge_debug", tmp_path / "store"
+    before = _files(source)
+    defaults = Defaults(task_id="tidy", robot="widowx", control_rate_hz=5.0)
+    summary = ingest(IngestConfig((source,), root, defaults=defaults))
+    assert (summary.added, summary.duplicates, summary.repaired, summary.quarantined) == (25, 25, 25, 0)
+    assert summary.remarks["is_last was never true and is now true at the last step."] == 25
+    assert sum("has_image_0: is false" in remark for remark in summary.remarks) == 1
+    assert _files(source) == before
+    assert cli.main(["store", "ls", "--store", str(root)]) == 0
+    assert "bridge_dataset" in capsys.readouterr().out
+    store = Store.open(root)
+    rows = store.query(Query(robot="widowx"))
+    assert len(rows) == 25 and rows[0].task_id == "tidy"
+    _sketch_by_time(store, rows[0].episode_id)
+    assert len(store.sketches("whatever")) == 1
+    assert _play(root, rows[0].episode_id, tmp_path / "bridge.mp4") == 10
+
+    # Plain TFDS, which knows nothing of us, reads the same numbers and pixels from the store as from the source.
+    def read(path):
+        examples = tfds.builder_from_directory(os.fspath(path)).as_dataset("train")
+        steps = [list(example["steps"].as_numpy_iterator()) for example in examples]
+        return {tf.io.serialize_tensor([s["action"] for s in episode]).numpy(): episode for episode in steps}
+
+    theirs, ours = read(source / "bridge_dataset/1.0.0"), read(root / "episodes/bridge_dataset/1.0.0")
+    assert theirs.keys() == ours.keys() and len(ours) == 25
+    for action, episode in theirs.items():
+        for step, stored in zip(episode, ours[action], strict=True):
+            np.testing.assert_array_equal(step["observation"]["image_0"], stored["observation"]["image_0"])
+            np.testing.assert_array_equal(step["observation"]["state"], stored["observation"]["state"])
+            assert step["language_instruction"] == stored["language_instruction"]
+        assert not episode[-1]["is_last"] and ours[action][-1]["is_last"]
+
+
+def test_real_sketchy_data(real, tmp_path):
+    """The reward-sketching paper's own cell, with a database in its published layout."""
+    source, root = tmp_path / "sketchy", tmp_path / "store"
+    source.mkdir()
+    episode_id = "10000313341320364033"
+    name = f"{episode_id}_b615a417-ce34-41a8-8411-2a1ce3f3bd07"
+    shutil.copyfile(real / "sketchy/example_data.tfrecords", source / name)
+    with contextlib.closing(sqlite3.connect(source / "metadata.sqlite")) as database:
+        database.executescript(
+            """
+            CREATE TABLE "Episodes"("EpisodeId", "TaskId", "DataPath", "Timestamp", "EpisodeType");
+            CREATE TABLE "EpisodeTags"("EpisodeId", "Tag");
+            CREATE TABLE "RewardSequences"("EpisodeId", "RewardSequenceId", "RewardTaskId", "Type", "User", "Values");
+            """
+        )
+        row = [episode_id, "lift_green", name, 1561731200, "EPISODE_ROBOT_AGENT"]
+        database.execute('INSERT INTO "Episodes" VALUES (?,?,?,?,?)', row)
+        for number, length in enumerate((4, 3)):
+            values = np.linspace(0, 1, length).astype("<f4").tobytes()
+            row = [episode_id, f"{number}", "lift_green", "REWARD_SKETCH", f"user{number}", values]
+            database.execute('INSERT INTO "RewardSequences" VALUES (?,?,?,?,?,?)', row)
+        database.commit()
+    summary = ingest(IngestConfig((source,), root))
+    assert (summary.added, summary.sketches, summary.quarantined) == (1, 1, 0)
+    assert episode_id in summary.problems[0][1] and "3 values for 4 frames" in summary.problems[0][1]
+    store = Store.open(root)
+    (row,) = store.query(Query(has_sketch="lift_green"))
+    assert row.episode_id == episode_id
+    np.testing.assert_allclose(store.sketches("lift_green")[0].values, np.linspace(0, 1, 4), rtol=1e-6)
+    assert _play(root, episode_id, tmp_path / "sketchy.mp4") == 4
+    assert ingest(IngestConfig((source,), root)).duplicates == 1
+    (example,) = tfds.builder_from_directory(os.fspath(root / "episodes/sketchy/1.0.0")).as_dataset("train")
+    steps = list(example["steps"].as_numpy_iterator())
+    assert steps[0]["observation"]["pixels"]["basket_front_left"].shape == (600, 960, 3)
