@@ -29,19 +29,39 @@ _WORST = 3  # episodes whose frames are shown
 _STILLS = 8  # frames of each
 
 
-def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -> Quality:
-    """Writes `report.html` and `metrics.json` about a reward model into a folder.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Assessment:
+    """A reward model, held-out episodes that it has rated, and how good it is on them."""
+
+    card: dict[str, Any]
+    config: RewardConfig
+    episodes: list[RatedEpisode]
+    quality: Quality
+
+
+def assess(store: Store, model_path: Path, max_episodes: int) -> Assessment:
+    """Judges a reward model by episodes that it was not trained on.
 
     Raises:
       ArmchairError: if there is no such model, or no episode to judge it by.
       SpecMismatchError: if the episodes lack what the model looks at.
     """
     model, card = export.load_model(model_path, "reward_model")
-    rows = held_out(store, card, max_episodes)
-    episodes = rate(store, rows, model, card)
     config = configs.from_json(RewardConfig, json.dumps(card["config"]))
-    quality = judge(episodes, card["model_id"], config.loss)
-    page = _page(store, card, episodes, quality, config)
+    episodes = rate(store, held_out(store, card, max_episodes), model, card)
+    return Assessment(card, config, episodes, judge(episodes, card["model_id"], config.loss))
+
+
+def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -> Quality:
+    """Writes `report.html` and `metrics.json` about a reward model into a folder. Raises ArmchairError as `assess`."""
+    assessment = assess(store, model_path, max_episodes)
+    card, quality = assessment.card, assessment.quality
+    page = Report(
+        f"Reward model {card['model_id']}",
+        f"Learned from {card['num_sketches']} sketches of {len(card['trained_on'])} episodes; judged by "
+        f"{quality.episodes} episodes that it has not seen.",
+    )
+    describe(page, store, assessment)
     page.write(directory / "report.html")
     files.write_atomically(directory / "metrics.json", json.dumps(dataclasses.asdict(quality), indent=2))
     return quality
@@ -95,15 +115,10 @@ def rate(store: Store, rows: Sequence[EpisodeRow], model: Any, card: dict[str, A
     return rated
 
 
-def _page(
-    store: Store, card: dict[str, Any], episodes: Sequence[RatedEpisode], quality: Quality, config: RewardConfig
-) -> Report:
-    page = Report(
-        f"Reward model {card['model_id']}",
-        f"Learned from {card['num_sketches']} sketches of {len(card['trained_on'])} episodes; judged by "
-        f"{quality.episodes} episodes that it has not seen.",
-    )
-    gap = config.loss.sketch_gap
+def describe(page: Report, store: Store, assessment: Assessment) -> None:
+    """Adds tables and figures about a reward model to a report."""
+    card, episodes, quality = assessment.card, assessment.episodes, assessment.quality
+    gap = assessment.config.loss.sketch_gap
     page.table(
         ("", "value"), quality.summary().items(),
         f"Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by "
@@ -127,7 +142,6 @@ def _page(
             _stills_figure(store, episode, card),
             f"Episode {episode.episode_id}: {100 * accuracy:.1f} % of its pairs are in the right order.",
         )
-    return page
 
 
 def _worst(episodes: Sequence[RatedEpisode], gap: float) -> list[tuple[float, RatedEpisode]]:

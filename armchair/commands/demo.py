@@ -1,0 +1,43 @@
+"""`armchair demo`: the whole loop in one command."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoCommand:
+    """Records a simulated arm's logs, learns a reward from a few sketches, rates all history, trains policies offline,
+    evaluates them, and writes report.html.
+
+    Stop it at any time: the same command goes on where it stopped. With --from, the same stages run on the log of a
+    robot that is not here.
+    """
+
+    preset: str = "default"
+    """How much of everything: default (up to 20 minutes on two cores) or smoke (2 minutes, proves only that it runs)."""
+    out: Path | None = None
+    """Folder of the run; runs/demo-PRESET-SEED if not given."""
+    seed: int = 0
+    """Another seed, other logs, other sketches, other weights."""
+    source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """An RLDS/TFDS folder to use instead of the simulator: sketches by time, offline metrics, no evaluation."""
+    task: str = "lift_green"
+    """With --from: what the robot does there."""
+
+
+def main(args: list[str]) -> None:
+    """Runs the stage; prints the report's path."""
+    command = tyro.cli(DemoCommand, args=args, prog="armchair demo")
+    from armchair import demo
+    from datasets.errors import ArmchairError
+
+    if command.preset not in set(demo.Preset):
+        raise ArmchairError(f"there is no preset {command.preset!r}: choose {' or '.join(demo.Preset)}")
+    if command.source and not command.source.is_dir():
+        raise ArmchairError(f"{command.source} is not a folder: give one with an RLDS dataset")
+    name = f"demo-{command.source.resolve().name}" if command.source else f"demo-{command.preset}-{command.seed}"
+    out = command.out or Path("runs") / name
+    print(demo.run(demo.DemoConfig(out, demo.Preset(command.preset), command.seed, command.source, command.task)))

@@ -1,0 +1,282 @@
+"""The demo: the whole loop on the simulated cell, or every offline stage of it on a log of one's own.
+
+Each stage calls the same function as its command, and each goes on where it stopped; so a demo that was interrupted
+goes on when it is started again with the same options.
+
+```
+OUT/logs/         recorded episodes           OUT/policies/NAME/   runs of the learners
+OUT/store/        the store                   OUT/evaluation/      results; the episodes go to the store too
+OUT/reward/       run of the reward model     OUT/report.html      what to look at
+```
+"""
+
+import contextlib
+import dataclasses
+import enum
+import multiprocessing
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from datasets.console import console
+from datasets.presets import ObservationPreset
+from datasets.query import Query
+from pipeline import config as configs
+from pipeline.annotate.synthetic import AnnotatorConfig
+from pipeline.batch_rl.config import BcTraining, CrrTraining
+from pipeline.reward_learning.config import RewardConfig
+from robot.env import CellConfig
+from robot.evaluate import Evaluation
+from robot.plan import PlanLine
+
+TASK = "lift_green"
+DATASET = "recorded"
+WORKERS = 2  # processes that drive the simulator
+EVALUATION_SEED = 1_000_000  # far from every seed of a recording
+CAMERAS = ("basket_front_left", "wrist")  # one sees the lift, one the grasp; a third would only cost time
+
+
+class Preset(enum.StrEnum):
+    """How much of everything."""
+
+    DEFAULT = "default"
+    SMOKE = "smoke"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """What a preset does. Episodes are per line: who acts, for which task, how well."""
+
+    plan: tuple[PlanLine, ...]
+    sketches: int
+    reward: RewardConfig
+    policy_steps: int
+    evaluation_episodes: int
+
+
+SIZES: Mapping[Preset, Sizes] = {
+    Preset.DEFAULT: Sizes(
+        # Success of the expert falls with the noise on its actions: about 0.9 at 0.3 to none at 0.7.
+        plan=(
+            PlanLine(TASK, f"expert:{TASK}:0.3", 60),
+            PlanLine(TASK, f"expert:{TASK}:0.4", 120),
+            PlanLine(TASK, f"expert:{TASK}:0.6", 140),
+            PlanLine(TASK, "random_watcher", 80),
+            PlanLine("stack_green_on_red", "expert:stack_green_on_red:0.3", 50),
+            PlanLine("reach_green", "expert:reach_green:0.3", 50),
+        ),
+        sketches=40,
+        reward=RewardConfig(),
+        policy_steps=10_000,
+        evaluation_episodes=50,
+    ),
+    Preset.SMOKE: Sizes(
+        plan=(
+            PlanLine(TASK, f"expert:{TASK}:0.1", 12),
+            PlanLine(TASK, f"expert:{TASK}:0.5", 8),
+            PlanLine("reach_green", "random_watcher", 4),
+        ),
+        sketches=10,
+        reward=RewardConfig(steps=60),
+        policy_steps=400,
+        evaluation_episodes=4,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """One run of the demo."""
+
+    out: Path
+    preset: Preset = Preset.DEFAULT
+    seed: int = 0
+    source: Path | None = None  # an RLDS folder to use instead of the simulator
+    task: str = TASK  # with a source: what the robot does there
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A policy that the demo trains and compares."""
+
+    name: str  # of its folder
+    label: str  # for people
+    training: BcTraining | CrrTraining
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """A policy that the demo trains and compares with the others."""
+
+    name: str  # of its folder
+    label: str  # for people
+    training: BcTraining | CrrTraining
+
+
+@contextlib.contextmanager
+def stage(title: str, *command: object) -> Iterator[None]:
+    """Says what a stage does, a command that does the like, and how long it took."""
+    console.rule(f"[bold]{title}", align="left")
+    if command:
+        console.print(f"[dim]$ armchair {shlex.join(map(str, command))}", soft_wrap=True)
+    began = time.monotonic()
+    yield
+    console.print(f"[dim]{time.monotonic() - began:.0f} s")
+
+
+def run(config: DemoConfig) -> Path:
+    """Runs the demo and returns the report's path.
+
+    Raises:
+      ArmchairError: whatever a stage cannot do; or the folder holds a demo with other options.
+    """
+    configs.claim_run(config.out, config)
+    began = time.monotonic()
+    report = _on_log(config, config.source) if config.source else _on_cell(config)
+    console.print(f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}")
+    return report
+
+
+def _on_cell(config: DemoConfig) -> Path:
+    """The whole loop, on the simulated cell."""
+    from armchair import demo_report
+
+    sizes, store = SIZES[config.preset], config.out / "store"
+    _collect(config, sizes)
+    _ingest(config.out / "logs", store)
+    _sketch(store, Query(task_id=TASK, dataset=DATASET), sizes.sketches, AnnotatorConfig(seed=config.seed))
+    model = _learn_reward(config, TASK, sizes.reward)
+    _annotate(store, model)
+    results = {}
+    for contender in _contenders(config, TASK, ObservationPreset.STATES, model):
+        policy = _train(contender.training)
+        results[contender] = _evaluate(config, contender.name, policy)
+    _ingest(config.out / "evaluation", store)  # the loop closes
+    _annotate(store, model)
+    with stage("Report"):
+        return demo_report.simulated(config.out / "report.html", store, model, TASK, results)
+
+
+def _on_log(config: DemoConfig, source: Path) -> Path:
+    """The offline stages, on the log of a robot that is not here."""
+    from armchair import demo_report
+
+    sizes, store = SIZES[config.preset], config.out / "store"
+    _ingest(source, store, config.task)
+    _sketch(store, Query(task_id=config.task), sizes.sketches, AnnotatorConfig(seed=config.seed, by_time=True))
+    model = _learn_reward(config, config.task, sizes.reward)
+    _annotate(store, model)
+    contenders = _contenders(config, config.task, ObservationPreset.PROPRIO, model)
+    policies = {contender: _train(contender.training) for contender in contenders}
+    with stage("Report"):
+        return demo_report.logged(config.out / "report.html", store, model, config.task, policies)
+
+
+def _contenders(config: DemoConfig, task: str, observations: ObservationPreset, model: Path) -> list[Contender]:
+    """The policies to compare: all of one size, and trained equally long."""
+    sizes, runs = SIZES[config.preset], config.out / "policies"
+    shared = {
+        "store": config.out / "store", "task": task, "steps": sizes.policy_steps, "seed": config.seed,
+        "checkpoint_every": min(1_000, sizes.policy_steps), "snapshot_every": sizes.policy_steps,
+        "observations": observations,
+    }  # fmt: skip
+    logged = "" if config.source else f"dataset={DATASET}"  # not the demo's own evaluations
+    learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", **shared)
+    contenders = [
+        Contender("bc", "BC", BcTraining(out=runs / "bc", query=logged, **shared)),
+        Contender("crr_learned", "CRR, learned reward", learned),
+    ]
+    if config.source is None:  # only a simulator knows the true reward, and only of the task that was recorded
+        query = f"{logged} task_id={task}"
+        true = dataclasses.replace(learned, out=runs / "crr_true", query=query, rewards="true")
+        contenders.append(Contender("crr_true", "CRR, true reward", true))
+    return contenders
+
+
+# Stages
+
+
+def _collect(config: DemoConfig, sizes: Sizes) -> None:
+    from robot.collect import CollectConfig, collect
+
+    example = sizes.plan[0]
+    with stage("Record", "collect", "--env", example.env, "--actor", example.actor, "--episodes", example.episodes):
+        first = config.seed * 10_000  # each line of a plan has seeds of its own, in every run of the demo
+        plan = tuple(
+            dataclasses.replace(line, seed=first + 1_000 * number) for number, line in enumerate(sizes.plan)
+        )
+        cell = CellConfig(cameras=CAMERAS)
+        collect(CollectConfig(config.out / "logs", plan, DATASET, workers=WORKERS, cell=cell))
+
+
+def _ingest(source: Path, store: Path, task: str = "") -> None:
+    from beam_jobs import ingest
+    from beam_jobs.config import IngestConfig
+    from datasets.readers.base import Defaults
+
+    with stage("Ingest", "ingest", "--source", source, "--store", store):
+        ingest.ingest(IngestConfig((source,), store, defaults=Defaults(task_id=task))).print()
+
+
+def _sketch(path: Path, query: Query, count: int, annotator: AnnotatorConfig) -> None:
+    from datasets.store import Store
+    from pipeline.annotate import sketch
+
+    with stage("Sketch", "sketch", "simulate", "--store", path, "--task", query.task_id, "--count", count):
+        store = Store.open(path)
+        sketch.simulate(store, store.query(query, require=True), query.task_id, count, annotator)
+
+
+def _learn_reward(config: DemoConfig, task: str, reward: RewardConfig) -> Path:
+    from datasets.store import Store
+    from pipeline.reward_learning import train
+
+    out, store = config.out / "reward", config.out / "store"
+    with stage("Learn the reward", "reward", "train", "--store", store, "--task", task, "--out", out):
+        if (out / "model").exists():
+            return out / "model"
+        return train.train(Store.open(store), task, out, dataclasses.replace(reward, seed=config.seed))
+
+
+def _annotate(store: Path, model: Path) -> None:
+    from beam_jobs import annotate
+    from beam_jobs.config import AnnotateConfig
+
+    with stage("Annotate all history", "annotate", "--store", store, "--model", model):
+        annotate.annotate(AnnotateConfig(store, model)).print()
+
+
+def _train(training: BcTraining | CrrTraining) -> Path:
+    """In a process of its own: a learner wants other thread settings than everything else here."""
+    method = ("train", training.name, "--store", training.store, "--task", training.task, "--rewards", training.rewards)
+    with stage(f"Train {training.out.name}", *method, "--out", training.out):
+        if not (training.out / "last").exists():
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                pool.submit(train_alone, training).result()
+        return training.out / "last"
+
+
+def train_alone(training: BcTraining | CrrTraining) -> None:
+    """What the process does that trains a policy."""
+    from pipeline import threads
+    from pipeline.batch_rl import trainer
+
+    threads.for_dense_learners()
+    trainer.train(training)
+
+
+def _evaluate(config: DemoConfig, name: str, policy: Path) -> Evaluation:
+    from robot.evaluate import EvaluateConfig, evaluate
+
+    episodes, out = SIZES[config.preset].evaluation_episodes, config.out / "evaluation"
+    with stage(f"Evaluate {name}", "evaluate", "--policy", policy, "--env", TASK, "--episodes", episodes):
+        seed = EVALUATION_SEED + config.seed * 10_000  # the same initial states for every policy
+        cell = CellConfig(cameras=CAMERAS)
+        evaluation = evaluate(
+            EvaluateConfig(TASK, f"policy:{policy}", episodes, seed, out, workers=WORKERS, cell=cell)
+        )
+        evaluation.save(config.out / "evaluation" / f"{name}.json")
+        console.print(str(evaluation))
+        return evaluation
