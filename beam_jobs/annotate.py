@@ -94,8 +94,9 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
       ArmchairError: if store or model cannot be used at all, the query selects nothing, or the model needs what some
         selected episodes do not have. Single bad episodes do not raise: see the summary.
     """
+    config = dataclasses.replace(config, store=config.store.absolute(), model=config.model.absolute())
     card = export.load_card(config.model, "reward_model")
-    store = Store.open(config.store.absolute())
+    store = Store.open(config.store)
     rows = store.query(Query.parse(config.query), require=True)
     _check_inputs(card, store, {row.dataset for row in rows})
     store.register_model(card)
@@ -105,8 +106,7 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
         if todo:
             options = options or beam_options()
             frames = sum(row.num_steps for row in todo)
-            model = config.model.absolute()
-            handler = RewardModelHandler(store.root, model, export.card_inputs(card), config.batch_size)
+            handler = RewardModelHandler(config, export.card_inputs(card), notes.directory)
             with notes.progress("annotate", frames, options), beam.Pipeline(options=options) as pipeline:
                 # No grouping after this: a finished block is on disk, whatever happens to the others.
                 _ = (
@@ -162,29 +162,33 @@ def _blocks(rows: Sequence[EpisodeRow]) -> list[Block]:
 class RewardModelHandler(ModelHandler[Block, Rated, Any]):
     """Runs a reward model's SavedModel over the frames of a block. A worker loads it once."""
 
-    def __init__(self, store: Path, model: Path, inputs: Mapping[str, ArraySpec], batch_size: int):
+    def __init__(self, config: AnnotateConfig, inputs: Mapping[str, ArraySpec], notes: Path):
         super().__init__(min_batch_size=1, max_batch_size=1)  # a block is many batches already
-        self._root, self._path, self._inputs, self._batch_size = store, model, inputs, batch_size
+        self._config, self._inputs, self._notes = config, inputs, notes
 
     def load_model(self) -> Any:
         """The restored module."""
-        return export.load_model(self._path, "reward_model")[0]
+        return export.load_model(self._config.model, "reward_model")[0]
 
     def run_inference(
         self, batch: Sequence[Block], model: Any, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Rated]:
         """Rates blocks, streaming their episodes: what is in memory at once does not grow with their number."""
         del inference_args
-        read = functools.partial(_read_inputs, _store(self._root), self._inputs)
-        for block in batch:
-            rater = Rater(model.predict, self._inputs, self._batch_size)
-            problems = {}
-            for row, episode in _read_ahead(read, block.rows):
-                try:
-                    rater.add(row.episode_id, episode.result())
-                except BadEpisodeError as error:
-                    problems[row.episode_id] = str(error)
-            yield Rated(block, rater.finish(), problems)
+        with journal.Writer(self._notes).tells_fatal():
+            for block in batch:
+                yield self._rate(block, model)
+
+    def _rate(self, block: Block, model: Any) -> Rated:
+        read = functools.partial(_read_inputs, _store(self._config.store), self._inputs)
+        rater = Rater(model.predict, self._inputs, self._config.batch_size)
+        problems = {}
+        for row, episode in _read_ahead(read, block.rows):
+            try:
+                rater.add(row.episode_id, episode.result())
+            except BadEpisodeError as error:
+                problems[row.episode_id] = str(error)
+        return Rated(block, rater.finish(), problems)
 
 
 @functools.lru_cache(maxsize=1)
