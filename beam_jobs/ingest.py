@@ -112,13 +112,16 @@ class _IngestFile(beam.DoFn):
                 self._take_in(reading, self._dataset or log.name)
 
     def _take_in(self, reading: Reading, dataset: str) -> None:
-        problems, remarks, repairs, sketches = list(reading.problems), [], [], 0
-        outcome = _QUARANTINED
+        problems = list(reading.problems)
+        remarks: list[str] = []
+        repairs: list[str] = []
+        sketches, outcome = 0, _QUARANTINED
         if reading.episode is not None:
             try:
                 episode, repairs = validate.repair(reading.episode) if self._repair else (reading.episode, [])
                 outcome = str(self._store.add(episode, dataset))
-                remarks = [str(warning) for warning in validate.validate(episode).warnings]
+                if outcome == _ADDED:
+                    remarks = [str(warning) for warning in validate.validate(episode).warnings]
             except BadEpisodeError as error:
                 problems.append(str(error))
         if outcome != _QUARANTINED:
@@ -130,8 +133,9 @@ class _IngestFile(beam.DoFn):
                     problems.append(str(error))
         for problem in problems:
             self._store.quarantine(reading.where, problem, reading.record if outcome == _QUARANTINED else None)
-        facts = {"problems": problems, "remarks": remarks, "repairs": repairs, "sketches": sketches}
-        self._writer.write(reading.where, outcome, **facts)
+        self._writer.write(
+            reading.where, outcome, problems=problems, remarks=remarks, repairs=repairs, sketches=sketches
+        )
 
 
 def _summarise(notes: journal.Journal) -> Summary:

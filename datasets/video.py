@@ -60,8 +60,8 @@ def decode_frames(encoded: np.ndarray) -> np.ndarray:
         raise BadEpisodeError(_what_is_wrong(encoded)) from error
 
 
-def _what_is_wrong(encoded: Sequence[bytes]) -> str:
-    shapes = []
+def _what_is_wrong(encoded: Iterable[bytes]) -> str:
+    shapes: list[tuple[int, ...]] = []
     for t, picture in enumerate(encoded):
         try:
             shapes.append(tuple(tf.io.decode_jpeg(picture).shape))

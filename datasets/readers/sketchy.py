@@ -118,11 +118,11 @@ def _wanted(name: str, num_floats: int) -> tf.io.FixedLenFeature:
 
 def _depth_size(steps: dict[str, np.ndarray]) -> tuple[int, int]:
     """(H, W) of the depth picture: the infrared picture comes from the same camera."""
-    size = decode_image(steps[_GREY][0]).shape[:2] if _GREY in steps else _DEPTH_SIZE
+    height, width = decode_image(steps[_GREY][0]).shape[:2] if _GREY in steps else _DEPTH_SIZE
     pixels = steps[_DEPTH].shape[1]
-    if size[0] * size[1] != pixels:
-        raise BadEpisodeError(f"the depth picture has {pixels} pixels instead of {size[0]}x{size[1]}: leave it out")
-    return size
+    if height * width != pixels:
+        raise BadEpisodeError(f"the depth picture has {pixels} pixels instead of {height}x{width}: leave it out")
+    return height, width
 
 
 def _episode(steps: dict[str, np.ndarray], known: dict[str, Any], file: Path, defaults: Defaults) -> Episode:
