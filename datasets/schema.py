@@ -76,6 +76,8 @@ OBSERVATIONS: Mapping[str, Feature] = {
     "wrist/torque": Feature((3,), np.float32, "N m", "wrist torque sensor"),
     "objects/green/pose": Feature((7,), np.float32, "m, quaternion wxyz", "green object", privileged=True),
     "objects/red/pose": Feature((7,), np.float32, "m, quaternion wxyz", "red object", privileged=True),
+    "objects/green/from_pinch": Feature((3,), np.float32, "m", "green object minus pinch point", privileged=True),
+    "objects/red/from_pinch": Feature((3,), np.float32, "m", "red object minus pinch point", privileged=True),
     "pixels/basket_front_left": _camera("at the basket's front left corner"),
     "pixels/basket_front_right": _camera("at the basket's front right corner"),
     "pixels/basket_back_left": _camera("at the basket's back left corner"),

@@ -13,7 +13,7 @@ from robot.cell import arm as arm_lib
 VECTORS = (
     "sawyer/joints/angle", "sawyer/joints/velocity", "sawyer/joints/torque", "sawyer/pinch/pose",
     "sawyer/tcp/velocity", "gripper/opening", "gripper/command", "wrist/force", "wrist/torque",
-    "objects/green/pose", "objects/red/pose",
+    "objects/green/pose", "objects/red/pose", "objects/green/from_pinch", "objects/red/from_pinch",
 )  # fmt: skip
 """Names of the observations that are float32 vectors. The tool centre point is the pinch point."""
 
@@ -59,6 +59,10 @@ class VectorObserver:
         ]
         self._pose = self._buffer[self._slices["sawyer/pinch/pose"]]
         self._tool_velocity = self._buffer[self._slices["sawyer/tcp/velocity"]]
+        self._from_pinch = [
+            (self._buffer[self._slices[f"objects/{name}/from_pinch"]], data.joint(name).qpos[:3])
+            for name in ("green", "red")
+        ]
         self._opening = self._buffer[self._slices["gripper/opening"]]
         self._command = self._buffer[self._slices["gripper/command"]]
 
@@ -67,6 +71,8 @@ class VectorObserver:
         for target, source in self._sources:
             target[:] = source
         self._arm.pose(self._pose)
+        for target, position in self._from_pinch:
+            np.subtract(position, self._pose[:3], out=target)
         self._tool_velocity[:] = self._arm.tool_velocity()
         self._opening[0] = self._arm.opening
         self._command[0] = self._arm.command

@@ -60,7 +60,16 @@ def test_observations_are_in_the_vocabulary(task):
 
 def test_what_only_a_simulator_knows_is_declared_privileged(task):
     names = make_env(task, 0).observation_spec()
-    assert {n for n in names if schema.is_privileged(n)} == {"objects/green/pose", "objects/red/pose"}
+    objects = {f"objects/{colour}/{what}" for colour in ("green", "red") for what in ("pose", "from_pinch")}
+    assert {n for n in names if schema.is_privileged(n)} == objects
+
+
+def test_objects_are_seen_from_the_pinch_point(task):
+    env = make_env(task, 0)
+    observation = env.reset().observation
+    for colour in ("green", "red"):
+        offset = observation[f"objects/{colour}/pose"][:3] - observation["sawyer/pinch/pose"][:3]
+        np.testing.assert_allclose(observation[f"objects/{colour}/from_pinch"], offset, atol=1e-6)
 
 
 def test_all_tasks_have_one_observation_and_action_spec():
