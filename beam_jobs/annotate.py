@@ -8,9 +8,11 @@ that this model has rated already are left alone; each side shard appears whole 
 what ran before or beside it. So the job can be interrupted, continued and repeated at will.
 """
 
+import atexit
 import collections
 import dataclasses
 import functools
+import gc
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -115,7 +117,6 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
                     | "rate" >> RunInference(handler)
                     | "write" >> beam.ParDo(_Write(store.root, card, notes.directory))
                 )
-            Shared().acquire(set)  # Beam keeps the last model alive until another thing is shared
         rated = [entry for entry in notes.entries.values() if entry["outcome"] == _RATED]
         bad = [entry for entry in notes.entries.values() if entry["outcome"] == _BAD]
     return Summary(
@@ -299,6 +300,13 @@ class _Write(beam.DoFn):
                 self._writer.write(row.episode_id, _BAD, row.num_steps, problem=problem)
             else:
                 self._writer.write(row.episode_id, _RATED, row.num_steps)
+
+
+@atexit.register
+def _let_go_of_models() -> None:
+    """TensorFlow complains, with a traceback, of functions that outlive its modules."""
+    Shared().acquire(set)  # Beam keeps the last model alive until another thing is shared
+    gc.collect()
 
 
 def main(config: AnnotateConfig, options: PipelineOptions) -> None:

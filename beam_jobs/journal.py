@@ -9,11 +9,14 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -23,6 +26,7 @@ from datasets.console import console, progress_bar
 from datasets.errors import ArmchairError
 
 _POLL_S = 0.3
+_FORGOTTEN_S = 30 * 24 * 3600  # longer than any job runs
 _FATAL = "fatal"
 
 
@@ -60,6 +64,9 @@ class Journal:
 
     def __init__(self, parent: Path):
         """Makes the folder inside `parent`, which all workers can reach."""
+        for old in parent.glob(".job-*"):  # of killed jobs
+            if time.time() - old.stat().st_mtime > _FORGOTTEN_S:
+                shutil.rmtree(old, ignore_errors=True)
         self.directory = Path(tempfile.mkdtemp(prefix=".job-", dir=parent))
         self.entries: dict[str, dict[str, Any]] = {}
         self._read: Counter[Path] = Counter()  # bytes of each file
@@ -115,9 +122,11 @@ class Journal:
             watcher = threading.Thread(target=watch, daemon=True)
             watcher.start()
             try:
-                with worker_processes(options, log):
+                with worker_processes(options, log), _interruptible() as interrupted:
                     yield
             except Exception as error:
+                if interrupted.is_set():  # a runner takes it for an error of the code that it hit
+                    raise KeyboardInterrupt from error
                 self.poll()
                 if _FATAL in self.entries:
                     raise ArmchairError(self.entries[_FATAL]["message"]) from error
@@ -128,3 +137,22 @@ class Journal:
                 done.set()
                 watcher.join()
                 show()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Yields an event that tells whether somebody pressed Ctrl-C inside the block."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield pressed
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -206,6 +206,22 @@ def test_killed_and_started_again_equals_uninterrupted(tmp_path):
     assert Store.open(root).verify() == []
 
 
+def test_ctrl_c_is_no_error(tmp_path):
+    """The job stops at once and says so; what is finished stays."""
+    _fill(tmp_path / "store", 160, cameras=())
+    model = _save(tmp_path / "model", {"sawyer/joints/angle": ArraySpec((7,), "float32")}, toil=60)
+    command = [sys.executable, "-m", "armchair", "annotate", "--store", tmp_path / "store", "--model", model]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not _side_shards(tmp_path / "store"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert "armchair: interrupted" in told and "Traceback" not in told
+    assert 1 <= len(_side_shards(tmp_path / "store")) < 10
+
+
 @pytest.mark.slow
 def test_two_processes_write_the_same_bytes(home, root, tmp_path):
     shutil.copytree(root, tmp_path / "alone")
