@@ -6,7 +6,7 @@ goes on when it is started again with the same options.
 ```
 OUT/logs/         recorded episodes           OUT/policies/NAME/   runs of the learners
 OUT/store/        the store                   OUT/evaluation/      results; the episodes go to the store too
-OUT/reward/       run of the reward model     OUT/report.html      what to look at
+OUT/reward/       run of the reward model     OUT/report.html      what to look at; videos/ is in it, too
 ```
 """
 
@@ -36,6 +36,8 @@ DATASET = "recorded"
 WORKERS = 2  # processes that drive the simulator
 EVALUATION_SEED = 1_000_000  # far from every seed of a recording
 CAMERAS = ("basket_front_left", "wrist")  # one sees the lift, one the grasp; a third would only cost time
+CLOCK = AnnotatorConfig(by_time=True, distortion=0, tremble=0, lag=0, mistakes=0, user="clock")
+_LOOKED_AT = 20  # episodes of a log, to find out which cameras see
 
 
 class Preset(enum.StrEnum):
@@ -99,15 +101,6 @@ class DemoConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """A policy that the demo trains and compares."""
-
-    name: str  # of its folder
-    label: str  # for people
-    training: BcTraining | CrrTraining
-
-
-@dataclasses.dataclass(frozen=True)
-class Contender:
     """A policy that the demo trains and compares with the others."""
 
     name: str  # of its folder
@@ -133,6 +126,10 @@ def run(config: DemoConfig) -> Path:
       ArmchairError: whatever a stage cannot do; or the folder holds a demo with other options.
     """
     configs.claim_run(config.out, config)
+    report = config.out / "report.html"
+    if report.exists():
+        console.print(f"This demo is done: look at {report} (without it, the command would make it again)")
+        return report
     began = time.monotonic()
     report = _on_log(config, config.source) if config.source else _on_cell(config)
     console.print(f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}")
@@ -162,11 +159,16 @@ def _on_cell(config: DemoConfig) -> Path:
 def _on_log(config: DemoConfig, source: Path) -> Path:
     """The offline stages, on the log of a robot that is not here."""
     from armchair import demo_report
+    from datasets.store import Store
 
     sizes, store = SIZES[config.preset], config.out / "store"
     _ingest(source, store, config.task)
-    _sketch(store, Query(task_id=config.task), sizes.sketches, AnnotatorConfig(seed=config.seed, by_time=True))
-    model = _learn_reward(config, config.task, sizes.reward)
+    shown, kept = (Query(task_id=config.task, split=split) for split in ("train", "test"))
+    _sketch(store, shown, sizes.sketches, AnnotatorConfig(config.seed, by_time=True))
+    if Store.open(store).query(kept):
+        _sketch(store, kept, sizes.sketches, CLOCK)  # the reward model is judged by these
+    cameras = _seeing_cameras(store, shown)
+    model = _learn_reward(config, config.task, dataclasses.replace(sizes.reward, cameras=cameras))
     _annotate(store, model)
     contenders = _contenders(config, config.task, ObservationPreset.PROPRIO, model)
     policies = {contender: _train(contender.training) for contender in contenders}
@@ -182,7 +184,8 @@ def _contenders(config: DemoConfig, task: str, observations: ObservationPreset, 
         "checkpoint_every": min(1_000, sizes.policy_steps), "snapshot_every": sizes.policy_steps,
         "observations": observations,
     }  # fmt: skip
-    logged = "" if config.source else f"dataset={DATASET}"  # not the demo's own evaluations
+    # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
+    logged = "split=train" if config.source else f"dataset={DATASET}"
     learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", **shared)
     contenders = [
         Contender("bc", "BC", BcTraining(out=runs / "bc", query=logged, **shared)),
@@ -227,6 +230,18 @@ def _sketch(path: Path, query: Query, count: int, annotator: AnnotatorConfig) ->
     with stage("Sketch", "sketch", "simulate", "--store", path, "--task", query.task_id, "--count", count):
         store = Store.open(path)
         sketch.simulate(store, store.query(query, require=True), query.task_id, count, annotator)
+
+
+def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:
+    """Cameras that ever saw something: logs of many robots declare more than each of them has."""
+    from datasets import features
+    from datasets.store import Store
+
+    store, seeing = Store.open(path), set[str]()
+    for row in store.query(query)[:_LOOKED_AT]:
+        episode = store.read(row)
+        seeing |= {k for k in episode.image_keys if features.decode_image(episode.observation[k][0]).any()}
+    return tuple(sorted(seeing))
 
 
 def _learn_reward(config: DemoConfig, task: str, reward: RewardConfig) -> Path:

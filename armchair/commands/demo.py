@@ -19,13 +19,13 @@ class DemoCommand:
     preset: str = "default"
     """How much of everything: default (up to 20 minutes on two cores) or smoke (2 minutes, proves only that it runs)."""
     out: Path | None = None
-    """Folder of the run; runs/demo-PRESET-SEED if not given."""
+    """Folder of the run; runs/demo-PRESET-SEED, or runs/demo-LOG-PRESET-SEED, if not given."""
     seed: int = 0
     """Another seed, other logs, other sketches, other weights."""
     source: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """An RLDS/TFDS folder to use instead of the simulator: sketches by time, offline metrics, no evaluation."""
-    task: str = "lift_green"
-    """With --from: what the robot does there."""
+    task: str = ""
+    """With --from: a name for what the robot does there, e.g. put_object_in_place."""
 
 
 def main(args: list[str]) -> None:
@@ -36,8 +36,13 @@ def main(args: list[str]) -> None:
 
     if command.preset not in set(demo.Preset):
         raise ArmchairError(f"there is no preset {command.preset!r}: choose {' or '.join(demo.Preset)}")
-    if command.source and not command.source.is_dir():
-        raise ArmchairError(f"{command.source} is not a folder: give one with an RLDS dataset")
-    name = f"demo-{command.source.resolve().name}" if command.source else f"demo-{command.preset}-{command.seed}"
-    out = command.out or Path("runs") / name
-    print(demo.run(demo.DemoConfig(out, demo.Preset(command.preset), command.seed, command.source, command.task)))
+    if bool(command.source) != bool(command.task):
+        raise ArmchairError("--from and --task go together: give a log, and a name for what the robot does there")
+    name = f"{command.preset}-{command.seed}"
+    if command.source:
+        from datasets.readers.logs import open_logs
+
+        name = f"{open_logs(command.source)[0].name}-{name}"  # and a wrong path shows before anything is written
+    out = command.out or Path("runs") / f"demo-{name}"
+    task = command.task or demo.TASK
+    print(demo.run(demo.DemoConfig(out, demo.Preset(command.preset), command.seed, command.source, task)))

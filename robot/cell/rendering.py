@@ -5,6 +5,7 @@ Which one works is found out by really drawing a frame, in a process of its own,
 undone in the process that made it. An existing `MUJOCO_GL` is respected.
 """
 
+import atexit
 import functools
 import importlib
 import os
@@ -87,8 +88,11 @@ class Cameras:
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         except Exception as error:  # the bindings raise anything from AttributeError to EGLError
             raise ArmchairError(f"OpenGL by MUJOCO_GL={backend} does not work here: {_ADVICE}.") from error
-        # Also frees a renderer that nobody closed, before the interpreter takes OpenGL down.
+        # Also frees a renderer that nobody closed. At exit that must come before mujoco.egl's own handler, which takes
+        # EGL down; handlers run last come first, but weakref's was there before mujoco's if anyone used it before.
         self._free = weakref.finalize(self, _free, self._gl, self._context)
+        self._free.atexit = False
+        atexit.register(self._free)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, MAX_GEOMS)
         self._option = mujoco.MjvOption()

@@ -187,3 +187,15 @@ make_env('lift_green', 0, CellConfig(cameras=())).reset()
 print(sorted({'mujoco.egl', 'mujoco.osmesa'} & set(sys.modules)))
 """
     assert _python(code, MUJOCO_GL=None).stdout.strip() == "[]"
+
+
+def test_a_cell_that_nobody_closed_goes_quietly_at_exit():
+    """Also where something else made weakref's exit handler before mujoco made its own."""
+    code = """
+import weakref
+from robot.env import make_env
+weakref.finalize(make_env, print)
+env = make_env('lift_green', 0)
+env.reset()
+"""
+    assert _python(code, MUJOCO_GL=None).stderr == ""
