@@ -11,7 +11,7 @@ from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import ArraySpec
 from pipeline import export
 from robot.loop import run_episode
-from robot.policy import load_policy
+from robot.policy import check, load_policy
 from robot.testing import FakeArm
 
 INPUTS = {
@@ -98,6 +98,11 @@ def test_pictures_are_never_taken_for_numbers(policy_folder, tmp_path, arm):
 def test_other_actions_are_refused(policy_folder, tmp_path, arm, action):
     with pytest.raises(SpecMismatchError, match="policy straight makes actions"):
         load_policy(change_card(policy_folder, tmp_path, action=action), arm)
+
+
+def test_a_policy_may_keep_to_a_narrower_range(arm):
+    card = {"policy_id": "timid", "inputs": {}, "action": {"shape": [2], "minimum": [-1, -0.5], "maximum": [0.3, 1]}}
+    check(card, arm.observation_spec(), arm.action_spec())
 
 
 def test_what_is_no_policy_is_refused(policy_folder, tmp_path, arm):
