@@ -24,7 +24,6 @@ import tensorflow as tf
 from datasets import console, feeds, files, presets
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.feeds import RewardSource, TransitionFeed
-from datasets.presets import ObservationPreset
 from datasets.query import Query
 from datasets.store import EpisodeRow, Store
 from pipeline import config as configs
@@ -82,7 +81,7 @@ class Data:
         store = Store.open(config.store)
         rows = store.query(Query.parse(config.query), require=True)
         self.rewards = _reward_source(config.rewards)
-        keys = _observation_keys(store, rows, config.observations)
+        keys = _observation_keys(store, rows, config)
         logged = feeds.load_transitions(store, rows, keys, self.rewards, config.task)
         self.actions = ActionRange.of(logged.action)
         self.transitions = dataclasses.replace(logged, action=self.actions.to_unit(logged.action))
@@ -111,14 +110,20 @@ def _reward_source(text: str) -> RewardSource:
     return RewardSource.parse(text)
 
 
-def _observation_keys(store: Store, rows: list[EpisodeRow], preset: ObservationPreset) -> tuple[str, ...]:
-    """The preset's observations that all datasets have."""
+def _observation_keys(store: Store, rows: list[EpisodeRow], config: TrainConfig) -> tuple[str, ...]:
+    """The preset's observations that all datasets have, less those that are to be left out."""
     specs = [store.spec(name).observation for name in sorted({row.dataset for row in rows})]
     common = {k: v for k, v in specs[0].items() if all(k in other for other in specs)}
-    keys = presets.select(common, preset)
+    preset = presets.select(common, config.observations)
+    if unknown := [prefix for prefix in config.without if not any(k.startswith(prefix) for k in preset)]:
+        raise SpecMismatchError(
+            f"no {config.observations} observation begins with {unknown[0]!r}: leave out some of {', '.join(preset)}"
+        )
+    keys = tuple(k for k in preset if not k.startswith(config.without))
     if not keys:
         raise SpecMismatchError(
-            f"the selected datasets have no observation of preset {preset} in common: choose another"
+            f"the selected datasets have no {config.observations} observation in common that is not left out: "
+            "choose others"
         )
     return keys
 

@@ -201,3 +201,18 @@ class TestMistakes:
 def test_states_preset_adds_what_only_a_simulator_knows(store, tmp_path):
     card = export.load_card(trainer.train(_bc(store, tmp_path, observations=ObservationPreset.STATES)), "policy")
     assert "objects/green/pose" in card["inputs"]
+
+
+def test_observations_can_be_left_out(store, tmp_path):
+    left_out = ("gripper",)
+    policy = trainer.train(_bc(store, tmp_path, without=left_out))
+    inputs = export.load_card(policy, "policy")["inputs"]
+    assert inputs
+    assert not any(name.startswith(left_out) for name in inputs)
+
+
+@pytest.mark.parametrize("without", [("gripper", "nothing/like/this"), ("",)])
+def test_leaving_out_what_is_not_there_or_everything_is_a_mistake(store, tmp_path, without):
+    with pytest.raises(SpecMismatchError, match="leave out some of|left out"):
+        trainer.train(_bc(store, tmp_path / "run", without=without))
+    assert not (tmp_path / "run").exists()
