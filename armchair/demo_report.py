@@ -31,8 +31,8 @@ def simulated(path: Path, store_path: Path, model: Path, task: str, results: Map
     bc, learned = by_name["bc"], by_name["crr_learned"]
     report = Report(
         f"{task}: a policy from logs and {card['num_sketches']} sketches",
-        f"A reward model learned {task} from {card['num_sketches']} sketched episodes and rated everything that was ever "
-        f"logged. Trained on nothing but these logs, CRR now solves {_percent(learned)} of its episodes; behaviour "
+        f"A reward model learned {task} from {card['num_sketches']} sketched episodes and rated everything that was "
+        f"ever logged. Trained on nothing but these logs, CRR now solves {_percent(learned)} of its episodes; behaviour "
         f"cloning of the same logs solves {_percent(bc)}.",
     )
     report.heading("Success")
@@ -47,13 +47,14 @@ def simulated(path: Path, store_path: Path, model: Path, task: str, results: Map
     )  # fmt: skip
     gain, low, high = difference(learned.successes or 0, len(learned.episodes), bc.successes or 0, len(bc.episodes))
     report.text(
-        f"CRR on the learned reward minus BC: {100 * gain:+.0f} points (95 % interval {100 * low:+.0f} to {100 * high:+.0f})."
+        f"CRR on the learned reward minus BC: {100 * gain:+.0f} points "
+        f"(95 % interval {100 * low:+.0f} to {100 * high:+.0f})."
     )
     report.figure(_success_figure(results), "Success rate with its 95 % interval.")
     report.heading("What the policies do")
     report.text(
-        f"The first {_CLIPS} evaluation episodes of each policy, not chosen. Under the picture: the learned reward of each "
-        "frame, which the policy never saw while acting."
+        f"The first {_CLIPS} evaluation episodes of each policy, not chosen. Under the picture: the learned reward of "
+        "each frame, which the policy never saw while acting."
     )
     predictions = store.predictions(card["model_id"])
     for contender, evaluation in results.items():
@@ -87,8 +88,8 @@ def logged(path: Path, store_path: Path, model: Path, task: str, policies: Mappi
             (c.label, *(f"{offline.action_error(store, part, policy):.3f}" for part in (rows, held_out)))
             for c, policy in policies.items()
         ],
-        "Mean squared error between the policy's and the logged actions, as a share of the actions' variance: 0 repeats "
-        "the log, 1 is no better than the mean action.",
+        "Mean squared error between the policy's and the logged actions, as a share of the actions' variance: 0 "
+        "repeats the log, 1 is no better than the mean action.",
     )  # fmt: skip
     _reward_section(report, store, model)
     predictions = store.predictions(card["model_id"])
@@ -116,7 +117,7 @@ def _verdict(success: bool) -> str:
 def _success_figure(results: Mapping[Contender, Evaluation]) -> Figure:
     figure = Figure(figsize=(6.5, 0.6 + 0.45 * len(results)))
     axes = figure.subplots()
-    for y, ((contender, evaluation), colour) in enumerate(zip(results.items(), _COLOURS, strict=True)):
+    for y, (evaluation, colour) in enumerate(zip(results.values(), _COLOURS, strict=True)):
         rate, (low, high) = evaluation.success_rate or 0, evaluation.interval or (0, 1)
         axes.barh(y, 100 * rate, color=colour, height=0.6)
         axes.plot([100 * low, 100 * high], [y, y], color="black", linewidth=1.5)

@@ -136,7 +136,7 @@ def _transitions_of(
         "observation": {k: v.astype(np.float32) for k, v in logged.items()},  # [T, ...]
         "action": episode.action[:-1].astype(np.float32),  # [T - 1, A]
         "reward": rewards_of(number, episode).astype(np.float32),  # [T - 1]
-        "discount": episode.discount[:-1].astype(np.float32),  # [T - 1]; validation saw to its 0 before a terminal state
+        "discount": episode.discount[:-1].astype(np.float32),  # [T - 1]; validation saw to the 0 before a terminal
     }
     flat = {**part["observation"], **{k: part[k] for k in ("action", "reward", "discount")}}
     for field, values in flat.items():

@@ -67,7 +67,9 @@ def load_card(path: Path, kind: str) -> dict[str, Any]:
     try:
         card = json.loads((Path(path) / "card.json").read_text())
     except FileNotFoundError as error:
-        raise ArmchairError(f"{path} is not a model folder (no card.json): give a folder written by training") from error
+        raise ArmchairError(
+            f"{path} is not a model folder (no card.json): give a folder written by training"
+        ) from error
     except json.JSONDecodeError as error:
         raise ArmchairError(f"{path}/card.json is damaged ({error}): export the model again") from error
     if card.get("kind") != kind:

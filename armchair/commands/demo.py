@@ -17,7 +17,7 @@ class DemoCommand:
     """
 
     preset: str = "default"
-    """How much of everything: default (up to 20 minutes on two cores) or smoke (2 minutes, proves only that it runs)."""
+    """How much of everything: default (up to 20 minutes on two cores) or smoke (2 minutes; shows only that it runs)."""
     out: Path | None = None
     """Folder of the run; runs/demo-PRESET-SEED, or runs/demo-LOG-PRESET-SEED, if not given."""
     seed: int = 0

@@ -102,7 +102,7 @@ class TrainConfig:
     query: str = ""  # which episodes, e.g. "split=train robot=sim_sawyer"; empty: all
     rewards: str = "true"  # true, none, sketch, or model:<folder or id of a reward model>
     observations: ObservationPreset = ObservationPreset.PROPRIO  # which observations the policy gets
-    without: tuple[str, ...] = ()  # of these, none whose name begins so: noisy sensors invite overfitting to few episodes
+    without: tuple[str, ...] = ()  # of these, none whose name begins so: noisy sensors get learned by heart
     task_share: float = 0.25  # of each batch from the task's own episodes, as in the sketching paper (recalled)
     batch_size: int = 256  # transitions; RL Unplugged
     steps: int = 10_000  # updates
