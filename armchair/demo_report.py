@@ -32,8 +32,8 @@ def simulated(path: Path, store_path: Path, model: Path, task: str, results: Map
     report = Report(
         f"{task}: a policy from logs and {card['num_sketches']} sketches",
         f"A reward model learned {task} from {card['num_sketches']} sketched episodes and rated everything that was "
-        f"ever logged. Trained on nothing but these logs, CRR now solves {_percent(learned)} of its episodes; behaviour "
-        f"cloning of the same logs solves {_percent(bc)}.",
+        f"ever logged. Trained on nothing but these logs, CRR now solves {_percent(learned)} of its episodes; "
+        f"behaviour cloning of the same logs solves {_percent(bc)}.",
     )
     report.heading("Success")
     report.table(
