@@ -16,7 +16,6 @@ from dm_env import specs
 
 from datasets.errors import ArmchairError, SpecMismatchError
 
-
 _ROUNDING = 1e-5  # of bounds that went through float32
 
 
