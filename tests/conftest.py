@@ -1,9 +1,17 @@
-"""What every test session needs before TensorFlow is imported."""
+"""What every test session needs before TensorFlow is imported, and the same examples everywhere."""
 
 import os
+
+import hypothesis
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests are the same everywhere
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# No deadline: TensorFlow's first call of a kind takes half a second, on a busy machine more; pytest-timeout watches.
+hypothesis.settings.register_profile(
+    "armchair", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("armchair")
