@@ -22,7 +22,7 @@ from pipeline import export
 from pipeline.report import Report
 from pipeline.reward_learning.config import RewardConfig
 from pipeline.reward_learning.data import observations
-from pipeline.reward_learning.quality import Quality, RatedEpisode, judge, ordered_pairs
+from pipeline.reward_learning.quality import NOT_KNOWN, Quality, RatedEpisode, judge, ordered_pairs
 
 _CURVES = 12  # episodes whose curves are drawn
 _WORST = 3  # episodes whose frames are shown
@@ -120,7 +120,7 @@ def describe(page: Report, store: Store, assessment: Assessment) -> None:
     card, episodes, quality = assessment.card, assessment.episodes, assessment.quality
     gap = assessment.config.loss.sketch_gap
     page.table(
-        ("", "value"), quality.summary().items(),
+        ("", "value"), [(name, value) for name, value in quality.summary().items() if value != NOT_KNOWN],
         f"Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by "
         f"more than {gap} in the sketch or in true progress. ROC-AUC: the chance that a frame of success is predicted "
         "higher than one of failure.",
@@ -136,8 +136,10 @@ def describe(page: Report, store: Store, assessment: Assessment) -> None:
         _curves_figure(episodes[:_CURVES]),
         "Held-out episodes over frames. A sketch has its own scale; only its order counts.",
     )
-    page.heading("Worst episodes")
-    for accuracy, episode in _worst(episodes, gap):
+    worst = _worst(episodes, gap)
+    if worst:
+        page.heading("Worst episodes")
+    for accuracy, episode in worst:
         page.figure(
             _stills_figure(store, episode, card),
             f"Episode {episode.episode_id}: {100 * accuracy:.1f} % of its pairs are in the right order.",

@@ -8,6 +8,7 @@ from scipy import stats
 
 from pipeline.reward_learning.config import LossConfig
 
+NOT_KNOWN = "not known"  # in summaries: what the episodes do not tell
 _BINS = 10  # of the calibration table
 _RESAMPLES = 1000  # of the bootstrap
 
@@ -68,7 +69,7 @@ class Quality:
             "success by simulator, ROC-AUC": None if self.auc_solved is None else f"{self.auc_solved:.4f}",
         }
         counts = {"held-out episodes": str(self.episodes), "of these sketched": str(self.sketched)}
-        return counts | {name: "not known" if value is None else str(value) for name, value in names.items()}
+        return counts | {name: NOT_KNOWN if value is None else str(value) for name, value in names.items()}
 
 
 def judge(episodes: Sequence[RatedEpisode], model_id: str, config: LossConfig) -> Quality:
