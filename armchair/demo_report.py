@@ -87,11 +87,12 @@ def logged(path: Path, store_path: Path, model: Path, task: str, policies: Mappi
     )
     report.heading("Policies against the log")
     _against_the_log(report, store, shown, kept, policies)
-    _reward_section(report, store, model)
-    report.text(
-        "The sketches here are the clock: they suit demonstrations that succeed, where later frames are better. For "
-        "anything else, draw sketches and `armchair sketch import` them."
+    clock = (
+        "The sketches here follow the clock, and so does what the model is judged by: later frames are taken for "
+        "better ones. That suits demonstrations that succeed; for anything else, draw sketches and import them with "
+        "`armchair sketch import`."
     )
+    _reward_section(report, store, model, clock)
     report.heading("Episodes with their learned reward")
     cameras = [name for name, spec in export.card_inputs(card).items() if spec.is_image]
     remarks = [(row.episode_id, "held out") for row in kept[:_CLIPS]]
@@ -114,7 +115,10 @@ def _against_the_log(
     from pipeline.batch_rl import offline
 
     card = export.load_card(next(iter(policies.values())), "policy")
-    report.text(f"The policies get {_listed(card['inputs'])}, and no pictures: these only the reward model looks at.")
+    report.text(
+        f"The policies see {_listed(card['inputs'])}. Only the reward model looks at the pictures, so what no sensor "
+        "but a camera tells, such as where things lie, the policies cannot know."
+    )
     parts = {f"{len(rows)} episodes {what}": rows for rows, what in ((shown, "trained on"), (kept, "held out")) if rows}
     report.table(
         ("error of actions", *parts),
@@ -206,10 +210,12 @@ def _clips(
     return clips
 
 
-def _reward_section(report: Report, store: Store, model: Path) -> None:
+def _reward_section(report: Report, store: Store, model: Path, remark: str = "") -> None:
     from pipeline.reward_learning import evaluate
 
     report.heading("The learned reward")
+    if remark:
+        report.text(remark)
     evaluate.describe(report, store, evaluate.assess(store, model, _JUDGED))
 
 

@@ -46,6 +46,7 @@ def claim_run(directory: Path, config: Any) -> None:
       ArmchairError: if the folder already holds a run of another config.
     """
     path = directory / "config.json"
-    if path.exists() and path.read_text() != to_json(config):
+    if not path.exists():
+        files.write_atomically(path, to_json(config))
+    elif path.read_text() != to_json(config):
         raise ArmchairError(f"{directory} holds a run with another config (see {path}): choose another folder")
-    files.write_atomically(path, to_json(config))

@@ -68,7 +68,7 @@ class Quality:
             "success by sketch, ROC-AUC": None if self.auc_sketch is None else f"{self.auc_sketch:.4f}",
             "success by simulator, ROC-AUC": None if self.auc_solved is None else f"{self.auc_solved:.4f}",
         }
-        counts = {"held-out episodes": str(self.episodes), "of these sketched": str(self.sketched)}
+        counts = {"episodes not trained on": str(self.episodes), "of these sketched": str(self.sketched)}
         return counts | {name: NOT_KNOWN if value is None else str(value) for name, value in names.items()}
 
 
