@@ -25,13 +25,12 @@ import numpy as np
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
-from rich.console import Console
-from rich.table import Table
 
 from beam_jobs import journal
 from beam_jobs.config import AnnotateConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import video
+from datasets.console import print_facts
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
 from datasets.features import ArraySpec
@@ -76,13 +75,12 @@ class Summary:
 
     def print(self) -> None:
         """A table on standard output."""
-        table = Table(box=None, show_header=False)
-        table.add_row("rated", f"{self.rated:,} episodes, {self.frames:,} frames")
-        table.add_row("rated before", f"{self.already:,} episodes")
-        table.add_row("bad", f"{len(self.problems):,} episodes")
-        for episode_id, what in self.problems:
-            table.add_row("", f"{episode_id}: {what}")
-        Console(soft_wrap=True, highlight=False).print(table)
+        facts = [
+            ("rated", f"{self.rated:,} episodes, {self.frames:,} frames"),
+            ("rated before", f"{self.already:,} episodes"),
+            ("bad", f"{len(self.problems):,} episodes"),
+        ]
+        print_facts(facts + [("", f"{episode_id}: {what}") for episode_id, what in self.problems])
 
 
 def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> Summary:

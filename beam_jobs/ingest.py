@@ -15,17 +15,16 @@ from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from rich.console import Console
-from rich.table import Table
 
 from beam_jobs import journal
 from beam_jobs.config import IngestConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import features, validate
+from datasets.console import print_facts
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
 from datasets.readers.base import Log, Reading
 from datasets.readers.logs import open_logs
-from datasets.store import Store
+from datasets.store import Store, check_dataset_name
 
 _ADDED, _DUPLICATE, _QUARANTINED = "added", "duplicate", "quarantined"
 
@@ -44,14 +43,10 @@ class Summary:
 
     def print(self) -> None:
         """A table on standard output."""
-        table = Table(box=None, show_header=False)
-        for field in ("added", "duplicates", "repaired", "quarantined", "sketches"):
-            table.add_row(field, f"{getattr(self, field):,}")
-        for remark, count in self.remarks.most_common():
-            table.add_row("", f"{count:,} x {remark}")
-        for where, what in self.problems:
-            table.add_row("left out", f"{where}: {what}")
-        Console(soft_wrap=True, highlight=False).print(table)
+        facts = [(f, f"{getattr(self, f):,}") for f in ("added", "duplicates", "repaired", "quarantined", "sketches")]
+        facts += [("", f"{count:,} x {remark}") for remark, count in self.remarks.most_common()]
+        facts += [("left out", f"{where}: {what}") for where, what in self.problems]
+        print_facts(facts)
 
 
 def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summary:
@@ -67,6 +62,7 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
     logs = [log for source in config.source for log in open_logs(source.absolute(), config.defaults)]
     items = [(number, str(file)) for number, log in enumerate(logs) for file in log.files()]
     for log in logs:
+        check_dataset_name(config.dataset or log.name)
         _check_fits(log, config)
     store = Store.create(config.store.absolute())
     total = sum(log.count(file) for log in logs for file in log.files())

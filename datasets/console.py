@@ -1,10 +1,13 @@
 """What people see in a terminal: one console, on standard error, and one kind of progress bar."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 T = TypeVar("T")
 
@@ -24,3 +27,13 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
     """Yields `items` under a progress bar."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Prints (name, fact) pairs on standard output, a line each; only a terminal's width wraps them."""
+    table = Table(box=None, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, fact in facts:
+        table.add_row(name, Text(fact))  # a Text, because a message may hold [brackets], which are markup in a str
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)

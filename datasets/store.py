@@ -300,8 +300,7 @@ class Store:
 
     def _directory_for(self, episode: Episode, dataset: str) -> ShardDirectory:
         """The directory of `dataset`, made if it is new; raises BadEpisodeError if the episode does not fit into it."""
-        if not re.fullmatch(r"[A-Za-z]\w*", dataset, re.ASCII):  # what TFDS takes for a name
-            raise StoreError(f"{dataset!r} cannot name a dataset: use letters, digits and '_', a letter first")
+        check_dataset_name(dataset)
         spec = features.step_spec(episode)
         if not self._dataset_path(dataset).is_dir():
             ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
@@ -321,6 +320,12 @@ class Store:
         if not validate.is_name(model_id):
             raise StoreError(f"a reward model has the id {model_id!r}: use letters, digits, '.', '_' and '-'")
         return self.root / "rewards" / "predictions" / model_id
+
+
+def check_dataset_name(name: str) -> None:
+    """Raises StoreError for what TFDS does not take for a name."""
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        raise StoreError(f"{name!r} cannot name a dataset: use letters, digits and '_', a letter first")
 
 
 def _flat(spec: features.StepSpec) -> dict[str, features.ArraySpec]:
