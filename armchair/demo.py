@@ -25,7 +25,7 @@ from datasets.presets import ObservationPreset
 from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
-from pipeline.batch_rl.config import BcTraining, CrrTraining
+from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining
 from pipeline.reward_learning.config import EncoderConfig, RewardConfig
 from robot.env import CellConfig
 from robot.evaluate import Evaluation
@@ -76,7 +76,7 @@ SIZES: Mapping[Preset, Sizes] = {
         ),
         sketches=40,
         reward=RewardConfig(encoder=ENCODER, steps=1_000),
-        policy_steps=3_000,
+        policy_steps=6_000,
         evaluation_episodes=50,
     ),
     Preset.SMOKE: Sizes(
@@ -189,10 +189,13 @@ def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
         "checkpoint_every": min(1_000, sizes.policy_steps), "snapshot_every": sizes.policy_steps,
         "observations": ObservationPreset.PROPRIO if config.source else ObservationPreset.STATES,
         "without": () if config.source else WITHOUT,
+        "task_share": 0.5,  # other tasks' data teaches the reward's failures, and the policy little
     }  # fmt: skip
     # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
     logged = "split=train" if config.source else f"dataset={DATASET}"
-    learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", **shared)
+    # A few thousand updates are few: with CRR's usual 100 between copies, the critic would hardly get anywhere.
+    method = CrrConfig(target_period=25)
+    learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", method=method, **shared)
     contenders = [
         Contender("bc", "BC", BcTraining(out=runs / "bc", query=logged, **shared)),
         Contender("crr_learned", "CRR, learned reward", learned),
