@@ -133,11 +133,13 @@ def run(config: DemoConfig) -> Path:
     configs.claim_run(config.out, config)
     report = config.out / "report.html"
     if report.exists():
-        console.print(f"This demo is done: look at {report} (without it, the command would make it again)")
+        console.print(f"This demo is done: look at {report} (if that is deleted, it is made again)", soft_wrap=True)
         return report
     began = time.monotonic()
     report = _on_log(config, config.source) if config.source else _on_cell(config)
-    console.print(f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}")
+    console.print(
+        f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}", soft_wrap=True
+    )
     return report
 
 
