@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from datasets.console import console
 from datasets.presets import ObservationPreset
@@ -186,12 +187,12 @@ def _on_log(config: DemoConfig, source: Path) -> Path:
 def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
     """The policies to compare: all of one size, and trained equally long."""
     sizes, runs = SIZES[config.preset], config.out / "policies"
-    shared = {
+    shared: dict[str, Any] = {
         "store": config.out / "store", "task": task, "steps": sizes.policy_steps, "seed": config.seed,
         "checkpoint_every": min(1_000, sizes.policy_steps), "snapshot_every": sizes.policy_steps,
         "observations": ObservationPreset.PROPRIO if config.source else ObservationPreset.STATES,
         "without": () if config.source else WITHOUT,
-        "task_share": 0.5,  # other tasks' data teaches the reward's failures, and the policy little
+        "task_share": 0.5,  # in a pool of which other tasks' short episodes are a fifth, most of a batch is the task's
     }  # fmt: skip
     # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
     logged = "split=train" if config.source else f"dataset={DATASET}"
@@ -236,9 +237,10 @@ def _sketch(path: Path, query: Query, count: int, annotator: AnnotatorConfig) ->
     from datasets.store import Store
     from pipeline.annotate import sketch
 
-    with stage("Sketch", "sketch", "simulate", "--store", path, "--task", query.task_id, "--count", count):
+    task = query.task_id or ""
+    with stage("Sketch", "sketch", "simulate", "--store", path, "--task", task, "--count", count):
         store = Store.open(path)
-        sketch.simulate(store, store.query(query, require=True), query.task_id, count, annotator)
+        sketch.simulate(store, store.query(query, require=True), task, count, annotator)
 
 
 def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:

@@ -216,6 +216,10 @@ def _reward_section(report: Report, store: Store, model: Path, remark: str = "")
     report.heading("The learned reward")
     if remark:
         report.text(remark)
+    card = export.load_card(model, "reward_model")
+    if {row.episode_id for row in store.query(Query(task_id=card["task_id"]))} <= set(card["trained_on"]):
+        report.text("Every episode was sketched to learn from, so there is none to judge the reward model by.")
+        return
     evaluate.describe(report, store, evaluate.assess(store, model, _JUDGED))
 
 

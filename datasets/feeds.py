@@ -10,7 +10,7 @@ import dataclasses
 import enum
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -101,7 +101,7 @@ def load_transitions(
     if not rows:
         raise ArmchairError("no episode with at least two steps was selected: widen the query")
     rewards_of = _reward_function(store, rows, rewards, task_id)
-    parts = []
+    parts: list[dict[str, Any]] = []
     for number, episode in enumerate(console.track(store.read_many(rows), "loading episodes", len(rows))):
         part = _transitions_of(episode, number, sorted(keys), rewards_of)
         if parts and (part["inputs"], part["action"].shape[1:]) != (parts[0]["inputs"], parts[0]["action"].shape[1:]):
@@ -113,18 +113,20 @@ def load_transitions(
     lengths = [row.num_steps for row in rows]
     starts = np.cumsum([0, *lengths[:-1]])  # [E]: first frame of each episode
     return Transitions(
-        {k: np.concatenate([part["observation"][k] for part in parts]) for k in sorted(keys)},
-        np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32),
-        *(np.concatenate([part[k] for part in parts]) for k in ("action", "reward", "discount")),
-        np.repeat(np.arange(len(rows)), np.array(lengths) - 1).astype(np.int32),
-        tuple(row.episode_id for row in rows),
-        parts[0]["inputs"],
+        observation={k: np.concatenate([part["observation"][k] for part in parts]) for k in sorted(keys)},
+        frame=np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32),
+        action=np.concatenate([part["action"] for part in parts]),
+        reward=np.concatenate([part["reward"] for part in parts]),
+        discount=np.concatenate([part["discount"] for part in parts]),
+        episode=np.repeat(np.arange(len(rows)), np.array(lengths) - 1).astype(np.int32),
+        episode_ids=tuple(row.episode_id for row in rows),
+        inputs=parts[0]["inputs"],
     )
 
 
 def _transitions_of(
     episode: Episode, number: int, keys: Sequence[str], rewards_of: Callable[[int, Episode], np.ndarray]
-) -> dict:
+) -> dict[str, Any]:
     """One episode's arrays. The last step's action, reward and discount are not valid and are left out."""
     name = episode.metadata.episode_id
     if missing := [k for k in keys if k not in episode.observation]:
@@ -132,7 +134,7 @@ def _transitions_of(
             f"episode {name} has no observation {missing[0]!r}: select other observations or episodes"
         )
     logged = {k: episode.observation[k] for k in keys}
-    part = {
+    part: dict[str, Any] = {
         "observation": {k: v.astype(np.float32) for k, v in logged.items()},  # [T, ...]
         "action": episode.action[:-1].astype(np.float32),  # [T - 1, A]
         "reward": rewards_of(number, episode).astype(np.float32),  # [T - 1]

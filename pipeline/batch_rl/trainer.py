@@ -16,7 +16,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import tensorflow as tf
@@ -36,7 +36,7 @@ from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.metrics import MetricsWriter
 from pipeline.networks import Normaliser
 
-_LEARNERS: Mapping[type, type[Learner]] = {BcConfig: BcLearner, CrrConfig: CrrLearner}
+_LEARNERS: Mapping[type, Callable[..., Learner]] = {BcConfig: BcLearner, CrrConfig: CrrLearner}
 
 
 def train(config: BcTraining | CrrTraining) -> Path:

