@@ -26,7 +26,7 @@ from datasets.presets import ObservationPreset
 from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
-from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining
+from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
 from pipeline.reward_learning.config import EncoderConfig, RewardConfig
 from robot.env import CellConfig
 from robot.evaluate import Evaluation
@@ -185,7 +185,7 @@ def _on_log(config: DemoConfig, source: Path) -> Path:
 
 
 def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
-    """The policies to compare: all of one size, and trained equally long."""
+    """The policies to compare: trained equally long, on the same batches."""
     sizes, runs = SIZES[config.preset], config.out / "policies"
     shared: dict[str, Any] = {
         "store": config.out / "store", "task": task, "steps": sizes.policy_steps, "seed": config.seed,
@@ -196,8 +196,10 @@ def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
     }  # fmt: skip
     # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
     logged = "split=train" if config.source else f"dataset={DATASET}"
-    # A few thousand updates are few: with CRR's usual 100 between copies, the critic would hardly get anywhere.
-    method = CrrConfig(target_period=25)
+    # A few thousand updates on a few hundred episodes. With the usual 100 updates between copies of the target networks
+    # the critic hardly gets anywhere; with beta 1, weights stay near 1; and a larger policy learns the noise by heart.
+    # BC was measured with both networks, does better with the larger one, and gets it.
+    method = CrrConfig(policy=PolicyConfig(layer_sizes=(128, 128)), target_period=25, beta=0.5)
     learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", method=method, **shared)
     contenders = [
         Contender("bc", "BC", BcTraining(out=runs / "bc", query=logged, **shared)),
