@@ -4,7 +4,7 @@
     python benchmarks/demo.py --seeds 0 1 2 --collate  # only writes the page, from runs that are there
 
 Runs `armchair demo --seed S` for each seed (another seed means other logs, other sketches and other weights; a run that
-was stopped goes on), and writes `docs/results/demo.md` and `demo.json` from what the runs left on disk.
+was stopped goes on), and writes `docs/results/demo.md`, `demo.json` and `demo.svg` from what the runs left on disk.
 """
 
 import argparse
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from matplotlib.figure import Figure
 
 from datasets import files
 from robot.intervals import difference, wilson
 
 _POLICIES = {"bc": "BC", "crr_learned": "CRR, learned reward", "crr_true": "CRR, true reward"}
+_COLOURS = ("#8a8f98", "#0b6e4f", "#c8553d")  # as in the demo's report
 _RESULTS = Path("docs/results")
 
 
@@ -42,6 +44,7 @@ def main() -> None:
     results["date"] = max(run["finished"] for run in results["runs"])
     files.write_atomically(_RESULTS / "demo.json", json.dumps(results, indent=2) + "\n")
     files.write_atomically(_RESULTS / "demo.md", _page(results))
+    _draw(results, _RESULTS / "demo.svg")
     print(_page(results))
 
 
@@ -71,6 +74,24 @@ def _read(run: Path) -> dict:
         "auc_solved": quality.auc_solved,
         "judged_by": quality.episodes,
     }
+
+
+def _draw(results: dict, path: Path) -> None:
+    """Success over all seeds with its interval, and each seed as a dot."""
+    figure = Figure(figsize=(7, 2.2), layout="constrained")
+    axes = figure.subplots()
+    for y, (name, label) in enumerate(_POLICIES.items()):
+        runs = [run["policies"][name] for run in results["runs"]]
+        successes, episodes = sum(r["successes"] for r in runs), sum(r["n"] for r in runs)
+        low, high = (100 * bound for bound in wilson(successes, episodes))
+        axes.barh(y, 100 * successes / episodes, color=_COLOURS[y], height=0.6)
+        axes.plot([low, high], [y, y], color="black", linewidth=1.5)
+        axes.plot([100 * r["successes"] / r["n"] for r in runs], [y] * len(runs), "o", color="white", mec="black", ms=5)
+        axes.text(103, y, f"{label}: {100 * successes / episodes:.0f} %", va="center")
+    axes.set(xlim=(0, 100), yticks=[], xlabel="success on lift_green, % (bar: all seeds; dots: each)")
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.savefig(path, bbox_inches="tight", facecolor="white", metadata={"Date": None})
 
 
 def _machine() -> str:
