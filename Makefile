@@ -2,7 +2,7 @@
 #   make demo [PRESET=smoke]   the whole loop, ending in a report
 #   make test                  fast tests; make test-slow: the others
 #   make check                 lint, format, types, import contract, docstrings
-#   make bench                 what it costs: the scripts in benchmarks/
+#   make bench                 quality and cost: the scripts in benchmarks/ (some 40 minutes)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
