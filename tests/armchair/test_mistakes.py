@@ -1,6 +1,8 @@
 """What a user can get wrong, through the command line: one clear sentence, an exit status, and nothing half-written."""
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -91,9 +93,19 @@ def home(sound, tmp_path, monkeypatch):
 
 
 def tree(root: Path) -> dict[str, bytes | None]:
-    """Every folder and file; what SQLite keeps beside an open index counts as nothing."""
+    """Every folder and file. Of an index, its rows: SQLite moves them from its journal into the file when it likes."""
     paths = (path for path in root.rglob("*") if not path.name.startswith("index.sqlite-"))
-    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in paths}
+    return {str(path.relative_to(root)): content(path) if path.is_file() else None for path in paths}
+
+
+def content(path: Path) -> bytes:
+    if path.name != "index.sqlite" or not path.read_bytes().startswith(b"SQLite format 3"):
+        return path.read_bytes()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        try:
+            return "\n".join(connection.iterdump()).encode()
+        except sqlite3.DatabaseError:  # a damaged one: these bytes are all there is
+            return path.read_bytes()
 
 
 def sentence(words: str, capsys: pytest.CaptureFixture[str]) -> str:
