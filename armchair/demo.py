@@ -218,12 +218,13 @@ def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
 def _collect(config: DemoConfig, sizes: Sizes) -> None:
     from robot.collect import CollectConfig, collect
 
-    example = sizes.plan[0]
-    with stage("Record", "collect", "--env", example.env, "--actor", example.actor, "--episodes", example.episodes):
+    out, example = config.out / "logs", sizes.plan[0]
+    who = ("--env", example.env, "--actor", example.actor, "--episodes", example.episodes)
+    with stage("Record", "collect", "--out", out, *who):
         first = config.seed * 10_000  # each line of a plan has seeds of its own, in every run of the demo
         plan = tuple(dataclasses.replace(line, seed=first + 1_000 * number) for number, line in enumerate(sizes.plan))
         cell = CellConfig(cameras=CAMERAS)
-        collect(CollectConfig(config.out / "logs", plan, DATASET, workers=WORKERS, cell=cell))
+        collect(CollectConfig(out, plan, DATASET, workers=WORKERS, cell=cell))
 
 
 def _ingest(source: Path, store: Path, task: str = "") -> None:
