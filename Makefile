@@ -1,19 +1,20 @@
 # Every target sets up what it needs; the second run does no set-up. Needs git, make and some Python 3 with venv.
 #   make demo [PRESET=smoke]   the whole loop, ending in a report
 #   make test                  fast tests; make test-slow: the others
+#   make test-tools            Debian's Chromium and PostgreSQL, without which some tests are skipped
 #   make check                 lint, format, types, import contract, docstrings
 #   make bench                 quality and cost: the scripts in benchmarks/ (some 40 minutes)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check format bench clean
+.PHONY: help setup demo test test-slow test-tools check format bench clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,5s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -29,6 +30,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(BIN)/pytest -m slow --durations=10
+
+test-tools:
+	@scripts/test_tools.sh
 
 check: $(READY)
 	@$(BIN)/ruff check .
