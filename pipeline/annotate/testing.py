@@ -64,18 +64,18 @@ def serving(app: Any) -> Iterator[str]:
         thread.join(_PATIENCE_S)
 
 
-def draw(page: Any, values: np.ndarray, canvas: str = "canvas.pad") -> None:
+def draw(page: Any, values: np.ndarray, plot: str = ".pad-plot") -> None:
     """Draws a curve over the whole drawing area in one stroke, by real pointer events.
 
     Args:
       page: a `playwright.sync_api.Page` that shows the sketch view.
       values: float[T] in [0, 1], one a frame; the hand stops at the pixel that is nearest to each.
-      canvas: CSS selector of the drawing area.
+      plot: CSS selector of the drawing area.
     """
-    area = page.locator(canvas).evaluate("pad => pad.plotArea()")
+    area = page.locator(plot).bounding_box()
     steps = np.arange(len(values)) / max(1, len(values) - 1)
-    xs = np.round(area["left"] + steps * area["width"])
-    ys = np.round(area["top"] + (1 - np.asarray(values, float)) * area["height"])
+    xs = np.round(area["x"] + steps * area["width"])
+    ys = np.round(area["y"] + (1 - np.asarray(values, float)) * area["height"])
     points = list(zip(xs.tolist(), ys.tolist(), strict=True))
     page.mouse.move(*points[0])
     page.mouse.down()
