@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ import sqlalchemy as sql
 from datasets import features
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
-from datasets.index import (
+from datasets.index import among, insert_new
+from datasets.predictions import read_origin, read_predictions
+from datasets.query import Query, split_of
+from datasets.rewards import RewardSequence
+from datasets.schema import RewardType
+from datasets.shards import ShardDirectory, read_record
+from datasets.tables import (
     ARCHIVE_FILES,
     EPISODE_TAGS,
     EPISODES,
@@ -21,15 +28,8 @@ from datasets.index import (
     REWARD_MODELS,
     REWARD_SEQUENCES,
     TAGS,
-    among,
     column_name,
-    insert_new,
-)  # fmt: skip
-from datasets.predictions import read_origin, read_predictions
-from datasets.query import Query, split_of
-from datasets.rewards import RewardSequence
-from datasets.schema import RewardType
-from datasets.shards import ShardDirectory, read_record
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,10 @@ class EpisodeRow(EpisodeMetadata):
 
 
 _ROW_FIELDS = (*METADATA_FIELDS, "dataset", "shard", "num_steps", "split", "checksum")  # columns of the same name
+
+
+FACETS = ("task_id", "tag", "policy_id", "source", "dataset", "robot", "episode_type", "verdict")
+"""The conditions of a Query by which people choose."""
 
 
 def checksum(path: Path) -> str:
@@ -103,6 +107,17 @@ def select_episodes(connection: sql.Connection, root: Path, query: Query) -> lis
         )
         for row in found
     ]
+
+
+def count_facets(connection: sql.Connection) -> dict[str, dict[str, int]]:
+    """See `Store.facets`."""
+    counts: dict[str, dict[str, int]] = {}
+    for name in FACETS:
+        column = EPISODE_TAGS.c.Tag if name == "tag" else EPISODES.c[column_name(name)]
+        episodes = sql.func.count()
+        counted = sql.select(column, episodes).where(column != "").group_by(column).order_by(episodes.desc(), column)
+        counts[name] = {row[0]: row[1] for row in connection.execute(counted)}
+    return counts
 
 
 def shard_number(shard: Path) -> int:
@@ -164,6 +179,27 @@ def read_sketch(path: Path) -> RewardSequence:
         return RewardSequence(**fields | {"values": np.array(fields["values"], np.float32)})
     except (OSError, ValueError, TypeError, KeyError, ArmchairError) as error:
         raise StoreError(f"{path} is no sketch ({error}): restore it from a copy") from error
+
+
+def select_sketches(
+    connection: sql.Connection, task_id: str, episode_ids: Collection[str] | None
+) -> list[RewardSequence]:
+    """Every sketch for a task, of some episodes or of all, oldest first."""
+    table = REWARD_SEQUENCES.c
+    wanted = (
+        sql.select(REWARD_SEQUENCES)
+        .where(table.RewardTaskId == task_id, table.Type == RewardType.SKETCH)
+        .order_by(table.Timestamp, table.RewardSequenceId, table.EpisodeId)
+    )
+    if episode_ids is not None:
+        wanted = wanted.where(among(table.EpisodeId, episode_ids))
+    return [
+        RewardSequence(
+            row["EpisodeId"], row["RewardTaskId"], np.frombuffer(row["Values"], "<f4"), row["RewardSequenceId"],
+            row["Type"], row["User"], "", row["Timestamp"], row["Tool"], row["SecondsSpent"],
+        )
+        for row in connection.execute(wanted).mappings()
+    ]  # fmt: skip
 
 
 def insert_model(connection: sql.Connection, model_id: str, model_hash: str, task_id: str) -> None:

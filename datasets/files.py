@@ -24,11 +24,27 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         staged.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def write_new(path: Path, content: bytes | str) -> bool:
+    """Writes a whole file or nothing, and never over another: returns False if there is one, whoever made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = _staged(path)
+    try:
+        staged.write_bytes(content.encode() if isinstance(content, str) else content)
+        sync(staged)
+        os.link(staged, path)
+    except FileExistsError:
+        return False
+    finally:
+        staged.unlink(missing_ok=True)
+        sync(path.parent)  # also where the file was there: its writer may not have come to this yet
+    return True
+
+
 @contextlib.contextmanager
 def staged_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path in the same folder that becomes `path` when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    staged = _staged(path)
     try:
         yield staged
         sync(staged)
@@ -66,3 +82,8 @@ def staged_directory(path: Path, replace: bool = True) -> Iterator[Path]:
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _staged(path: Path) -> Path:
+    """A name in the same folder that nobody else uses."""
+    return path.parent / f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp"

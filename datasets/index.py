@@ -1,24 +1,9 @@
-"""The store's index: SQL tables with the Sketchy dataset's public names, and the two ways to talk to them.
-
-```
-Episodes         EpisodeId*  one column a field of EpisodeMetadata, + DataPath Dataset Shard NumSteps Split Checksum
-Tags             Name*
-EpisodeTags      EpisodeId* Tag*
-RewardSequences  EpisodeId* RewardSequenceId* RewardTaskId Type User "Values" + ModelId DataPath ...
-ArchiveFiles     EpisodeId* ArchiveFile          the foreign log that an episode came from
-+ Policies       PolicyId*
-+ RewardModels   ModelId* ModelHash TaskId Card
-```
-(* primary key.) `Values` is an SQL keyword: write `SELECT "Values"`. It holds packed little-endian float32, one a
-frame, for a sketch; it is NULL for a model's prediction, which lives in the side shard at `DataPath`.
-
-The index holds nothing that cannot be rebuilt from the files of the store.
-"""
+"""The two ways to talk to a store's index: reading, which never waits, and writing, one at a time."""
 
 import contextlib
-import dataclasses
 import os
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,86 +11,10 @@ from typing import Any
 import sqlalchemy as sql
 from sqlalchemy.dialects import sqlite
 
-from datasets.episode import EpisodeMetadata
 from datasets.errors import StoreError
+from datasets.tables import tables
 
 _BUSY_TIMEOUT_S = 120  # a writer holds the lock for some 10 ms an episode: this is hundreds of writers in a queue
-
-
-def column_name(field: str) -> str:
-    """`control_rate_hz` -> `ControlRateHz`."""
-    return "".join(part.capitalize() for part in field.split("_"))
-
-
-_SQL_TYPES = {str: sql.String, int: sql.BigInteger, float: sql.Float}
-METADATA_FIELDS = tuple(f.name for f in dataclasses.fields(EpisodeMetadata) if f.name != "tags")
-"""Fields of EpisodeMetadata that are columns of `Episodes`; tags have their own table."""
-
-tables = sql.MetaData()
-
-EPISODES = sql.Table(
-    "Episodes",
-    tables,
-    *(
-        sql.Column(column_name(f.name), _SQL_TYPES[f.type], nullable=False, primary_key=f.name == "episode_id")  # type: ignore[index]
-        for f in dataclasses.fields(EpisodeMetadata)
-        if f.name in METADATA_FIELDS
-    ),
-    sql.Column("DataPath", sql.String, nullable=False),  # of the shard, relative to the store
-    sql.Column("Dataset", sql.String, nullable=False),
-    sql.Column("Shard", sql.Integer, nullable=False),  # the number in the shard's name
-    sql.Column("NumSteps", sql.Integer, nullable=False),
-    sql.Column("Split", sql.String, nullable=False),  # "train" or "test"
-    sql.Column("Checksum", sql.String, nullable=False),  # SHA-256 of the shard file, hex
-    sql.UniqueConstraint("Dataset", "Shard"),
-    sql.Index("EpisodesByTask", "TaskId", "EpisodeType"),
-)
-_EPISODE_KEY = "Episodes.EpisodeId"
-
-TAGS = sql.Table("Tags", tables, sql.Column("Name", sql.String, primary_key=True))
-
-EPISODE_TAGS = sql.Table(
-    "EpisodeTags",
-    tables,
-    sql.Column("EpisodeId", sql.ForeignKey(_EPISODE_KEY), primary_key=True),
-    sql.Column("Tag", sql.ForeignKey("Tags.Name"), primary_key=True, index=True),
-)
-
-POLICIES = sql.Table("Policies", tables, sql.Column("PolicyId", sql.String, primary_key=True))
-
-REWARD_MODELS = sql.Table(
-    "RewardModels",
-    tables,
-    sql.Column("ModelId", sql.String, primary_key=True),
-    sql.Column("ModelHash", sql.String, nullable=False),
-    sql.Column("TaskId", sql.String, nullable=False),
-    sql.Column("Card", sql.Text),  # JSON; NULL until the model is registered
-)
-
-REWARD_SEQUENCES = sql.Table(
-    "RewardSequences",
-    tables,
-    sql.Column("EpisodeId", sql.ForeignKey(_EPISODE_KEY), primary_key=True),
-    sql.Column("RewardSequenceId", sql.String, primary_key=True),
-    sql.Column("RewardTaskId", sql.String, nullable=False),
-    sql.Column("Type", sql.String, nullable=False),
-    sql.Column("User", sql.String, nullable=False),
-    sql.Column("Values", sql.LargeBinary),  # NULL for a prediction
-    sql.Column("ModelId", sql.ForeignKey("RewardModels.ModelId")),  # NULL for a sketch
-    sql.Column("DataPath", sql.String, nullable=False),  # sketch or side shard, relative to the store
-    sql.Column("Timestamp", sql.BigInteger, nullable=False),
-    sql.Column("Tool", sql.String, nullable=False),
-    sql.Column("SecondsSpent", sql.Float, nullable=False),
-    sql.Index("RewardSequencesByTask", "RewardTaskId", "Type"),
-    sql.Index("RewardSequencesByModel", "ModelId"),
-)
-
-ARCHIVE_FILES = sql.Table(
-    "ArchiveFiles",
-    tables,
-    sql.Column("EpisodeId", sql.ForeignKey(_EPISODE_KEY), primary_key=True),
-    sql.Column("ArchiveFile", sql.String),
-)
 
 
 class Index:
@@ -118,6 +27,8 @@ class Index:
         sql.event.listen(self._engine, "connect", _on_connect)
         sql.event.listen(self._engine, "begin", _on_begin)
         self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+        self._queue = threading.Lock()  # SQLite's own waiters poll, and may starve; threads of one process line up
+        self._is_current = False
 
     @staticmethod
     def create(path: Path) -> None:
@@ -140,8 +51,10 @@ class Index:
     @contextlib.contextmanager
     def read(self) -> Iterator[sql.Connection]:
         """A connection that sees one state of the index and never waits for writers."""
-        with _plain_errors(self.path), self._engine.begin() as connection:
-            yield connection
+        with _plain_errors(self.path):
+            self._upgrade()
+            with self._engine.begin() as connection:
+                yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sql.Connection]:
@@ -150,12 +63,28 @@ class Index:
         The lock is taken at the start (BEGIN IMMEDIATE): what the block reads stays true until it commits, and a
         process that is killed inside lets go of it with nothing written.
         """
-        with _plain_errors(self.path), self._writer.begin() as connection:
-            yield connection
+        with _plain_errors(self.path):
+            self._upgrade()
+            with self._queue, self._writer.begin() as connection:
+                yield connection
 
     def close(self) -> None:
         """Closes idle connections; the next `read` or `write` opens them again."""
         self._engine.dispose()
+
+    def _upgrade(self) -> None:
+        """Adds the tables that an index of an older Armchair lacks, when it is first used.
+
+        An index without `Episodes` is not old but damaged: it stays as it is, for the first query to fail.
+        """
+        if self._is_current:
+            return
+        with self._engine.begin() as connection:
+            there = sql.inspect(connection).get_table_names()
+        if "Episodes" in there and not set(tables.tables) <= set(there):
+            with self._queue, self._writer.begin() as connection:
+                tables.create_all(connection)  # under the lock, so that of two processes one finds nothing to do
+        self._is_current = True
 
 
 def insert_new(connection: sql.Connection, table: sql.Table, rows: Iterable[Mapping[str, Any]]) -> int:

@@ -3,16 +3,22 @@
 import dataclasses
 import datetime
 import hashlib
+import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sql
 
 from datasets import schema
 from datasets.errors import StoreError
-from datasets.index import EPISODE_TAGS, EPISODES, REWARD_SEQUENCES, among, column_name
+from datasets.index import among
+from datasets.tables import EPISODE_TAGS, EPISODES, REWARD_SEQUENCES, column_name
 
 TEST_FRACTION = 0.1  # our choice; the split is by episode, so that no frame of a test episode is ever trained on
+
+_ORDERS = ("stored", "newest")
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # a NUL and the half of a character, which no database keeps
 
 
 def split_of(episode_id: str) -> str:
@@ -28,24 +34,37 @@ class Query:
     task_id: str | None = None  # the task that the acting policy was for
     episode_type: str | None = None  # a schema.EpisodeType
     policy_id: str | None = None
+    source: str | None = None  # where a foreign log came from, in full
     dataset: str | None = None
     robot: str | None = None
     tag: str | None = None
     verdict: str | None = None  # a schema.Verdict
     split: str | None = None  # "train" or "test"
     ids: tuple[str, ...] | None = None  # episode ids
+    text: str | None = None  # a part of the id, task, policy, source or a tag; big and small letters (A-Z) are the same
     has_sketch: str | None = None  # a task that a person has sketched the episode for
+    not_sketched: str | None = None  # a task that nobody has sketched the episode for
     min_steps: int | None = None
     since: int | None = None  # Unix seconds, inclusive
     until: int | None = None  # Unix seconds, exclusive
-    limit: int | None = None  # the first so many
+    order: str = "stored"  # "stored": by dataset and shard; "newest": the latest recording first
+    offset: int | None = None  # leave out the first so many
+    limit: int | None = None  # the first so many of the others
 
     def __post_init__(self) -> None:
         """Raises StoreError for a value that no episode can have."""
-        choices = {"episode_type": schema.EpisodeType, "verdict": schema.Verdict, "split": ("train", "test")}
+        choices = {
+            "episode_type": schema.EpisodeType, "verdict": schema.Verdict, "split": ("train", "test"), "order": _ORDERS,
+        }  # fmt: skip
         for name, known in choices.items():
             if (value := getattr(self, name)) is not None and value not in tuple(known):
                 raise StoreError(f"no episode has {name}={value}: choose one of {', '.join(known)}")
+        for name, value in dataclasses.asdict(self).items():
+            least = 0 if name in ("limit", "offset") else -(2**63)
+            if isinstance(value, int) and not least <= value < 2**63:  # what a database can count
+                raise StoreError(f"{name}={value} is out of range: write a number from {least} to {2**63 - 1}")
+            if any(map(_NO_TEXT.search, value if isinstance(value, tuple) else (str(value),))):
+                raise StoreError(f"{name}={value!r} holds characters that are no text: leave them out")
 
     @classmethod
     def parse(cls, text: str) -> "Query":
@@ -72,40 +91,63 @@ class Query:
     def __str__(self) -> str:
         """The text that `parse` reads."""
         conditions = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        words = (f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in conditions.items() if v is not None)
+        chosen = {k: v for k, v in conditions.items() if v != getattr(type(self), k)}  # others than the defaults
+        words = (f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in chosen.items())
         return shlex.join(words)
 
     def select(self) -> sql.Select[Any]:
-        """The rows of `Episodes` that match, by dataset and shard."""
-        episode_id = EPISODES.c.EpisodeId
-        chosen = sql.select(EPISODES).order_by(EPISODES.c.Dataset, EPISODES.c.Shard).limit(self.limit)
-        for name in ("task_id", "episode_type", "policy_id", "dataset", "robot", "verdict", "split"):
+        """The rows of `Episodes` that match, in order."""
+        stored = (EPISODES.c.Dataset, EPISODES.c.Shard)
+        order = stored if self.order == "stored" else (EPISODES.c.Timestamp.desc(), *stored)
+        matching = sql.select(EPISODES).where(*self._conditions()).order_by(*order)
+        return matching.limit(self.limit).offset(self.offset)
+
+    def count(self) -> sql.Select[Any]:
+        """The number of rows of `Episodes` that match, whatever `limit` and `offset`."""
+        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions())
+
+    def _conditions(self) -> Iterator[sql.ColumnElement[bool]]:
+        episodes, tags = EPISODES.c, EPISODE_TAGS.c
+        equal = ("task_id", "episode_type", "policy_id", "source", "dataset", "robot", "verdict", "split")
+        for name in equal:
             if (value := getattr(self, name)) is not None:
-                chosen = chosen.where(EPISODES.c[column_name(name)] == value)
+                yield episodes[column_name(name)] == value
         if self.ids is not None:
-            chosen = chosen.where(among(episode_id, self.ids))
+            yield among(episodes.EpisodeId, self.ids)
         if self.tag is not None:
-            tagged = sql.select(EPISODE_TAGS.c.EpisodeId).where(EPISODE_TAGS.c.Tag == self.tag)
-            chosen = chosen.where(episode_id.in_(tagged))
-        if self.has_sketch is not None:
-            sketched = sql.select(REWARD_SEQUENCES.c.EpisodeId).where(
-                REWARD_SEQUENCES.c.RewardTaskId == self.has_sketch,
-                REWARD_SEQUENCES.c.Type == schema.RewardType.SKETCH,
+            yield episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(tags.Tag == self.tag))
+        if self.text is not None:
+            yield sql.or_(
+                *(_contains(episodes[name], self.text) for name in ("EpisodeId", "TaskId", "PolicyId", "Source")),
+                episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(_contains(tags.Tag, self.text))),
             )
-            chosen = chosen.where(episode_id.in_(sketched))
+        if self.has_sketch is not None:
+            yield episodes.EpisodeId.in_(_sketched(self.has_sketch))
+        if self.not_sketched is not None:
+            yield episodes.EpisodeId.not_in(_sketched(self.not_sketched))
         if self.min_steps is not None:
-            chosen = chosen.where(EPISODES.c.NumSteps >= self.min_steps)
+            yield episodes.NumSteps >= self.min_steps
         if self.since is not None:
-            chosen = chosen.where(EPISODES.c.Timestamp >= self.since)
+            yield episodes.Timestamp >= self.since
         if self.until is not None:
-            chosen = chosen.where(EPISODES.c.Timestamp < self.until)
-        return chosen
+            yield episodes.Timestamp < self.until
+
+
+def _contains(column: sql.ColumnElement[str], part: str) -> sql.ColumnElement[bool]:
+    # Both databases fold A-Z and nothing else here; Python would fold more.
+    folded = "".join(letter.lower() if letter.isascii() else letter for letter in part)
+    return sql.func.lower(column).contains(folded, autoescape=True)
+
+
+def _sketched(task_id: str) -> sql.Select[Any]:
+    drawn = REWARD_SEQUENCES.c
+    return sql.select(drawn.EpisodeId).where(drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH)
 
 
 def _value(name: str, text: str) -> str | int | tuple[str, ...]:
     if name == "ids":
         return tuple(text.split(","))
-    if name not in ("min_steps", "since", "until", "limit"):
+    if name not in ("min_steps", "since", "until", "offset", "limit"):
         return text
     try:
         return int(text)

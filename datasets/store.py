@@ -5,6 +5,7 @@ ROOT/index.sqlite                                                what there is; 
 ROOT/episodes/DATASET/1.0.0/DATASET-train.tfrecord-00000         one episode a shard, plain RLDS/TFDS
 ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequence drawn by a person
 ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
+ROOT/notes/EPISODE/NOTE.json                                     what a person said of an episode
 ROOT/quarantine/ID.json  ID.record                               what could not be taken in, and why
 ```
 Files are written first and whole, index rows last, so a killed process loses at most what it was writing. All writers
@@ -17,23 +18,26 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
 
-from datasets import catalogue, features, files, upkeep, validate
+from datasets import catalogue, features, files, leases, notes, upkeep, validate
 from datasets.catalogue import EpisodeRow
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, StoreError
-from datasets.index import REWARD_MODELS, REWARD_SEQUENCES, Index, among
+from datasets.index import Index, among
+from datasets.leases import Lease
+from datasets.notes import Note
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
+from datasets.tables import REWARD_MODELS, REWARD_SEQUENCES
 
 
 class Added(enum.StrEnum):
@@ -144,6 +148,19 @@ class Store:
             )
         return rows
 
+    def count(self, query: Query) -> int:
+        """How many episodes match, whatever the query's `limit` and `offset`."""
+        with self._index.read() as connection:
+            return connection.execute(query.count()).scalar_one()
+
+    def facets(self) -> dict[str, dict[str, int]]:
+        """What one can choose by: a condition of `Query` -> its values -> how many episodes, the most frequent first.
+
+        The conditions are `catalogue.FACETS`; the empty value is no choice.
+        """
+        with self._index.read() as connection:
+            return catalogue.count_facets(connection)
+
     def read(self, episode: EpisodeRow | str) -> Episode:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
         if isinstance(episode, str):
@@ -178,33 +195,31 @@ class Store:
         if not validate.is_name(sequence.sequence_id):
             raise StoreError(f"a sketch has the id {sequence.sequence_id!r}: use letters, digits, '.', '_' and '-'")
         path = self.root / "rewards" / "sketches" / sequence.episode_id / f"{sequence.sequence_id}.json"
-        content = catalogue.sketch_text(sequence)
-        with self._index.write() as connection:
+        with self._index.read() as connection:  # before the lock: an episode that is there stays as it is
             catalogue.check_lengths(connection, path, {sequence.episode_id: sequence.values})
-            if path.exists() and path.read_text() != content:
-                raise StoreError(f"{path} holds another sketch: give each its own id, they are never overwritten")
-            files.write_atomically(path, content)
-            catalogue.insert_sketch(connection, self.root, path)
+        self._add_file(path, catalogue.sketch_text(sequence), catalogue.insert_sketch, "sketch")
 
     def sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """The newest sketch of each (episode, user) for a task, by episode and user."""
-        table = REWARD_SEQUENCES.c
-        wanted = (
-            sql.select(REWARD_SEQUENCES)
-            .where(table.RewardTaskId == task_id, table.Type == RewardType.SKETCH)
-            .order_by(table.EpisodeId, table.User, table.Timestamp, table.RewardSequenceId)
-        )
-        if episode_ids is not None:
-            wanted = wanted.where(among(table.EpisodeId, episode_ids))
+        newest = {(sketch.episode_id, sketch.user): sketch for sketch in self.all_sketches(task_id, episode_ids)}
+        return [newest[key] for key in sorted(newest)]
+
+    def all_sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
+        """Every version of every sketch for a task, oldest first."""
         with self._index.read() as connection:
-            newest = {(row["EpisodeId"], row["User"]): row for row in connection.execute(wanted).mappings()}
-        return [
-            RewardSequence(
-                row["EpisodeId"], row["RewardTaskId"], np.frombuffer(row["Values"], "<f4"), row["RewardSequenceId"],
-                row["Type"], row["User"], "", row["Timestamp"], row["Tool"], row["SecondsSpent"],
-            )
-            for row in newest.values()
-        ]  # fmt: skip
+            return catalogue.select_sketches(connection, task_id, episode_ids)
+
+    def sketched(self, task_id: str) -> dict[str, set[str]]:
+        """Who has sketched what for a task: episode id -> users. Reads no curve."""
+        table = REWARD_SEQUENCES.c
+        drawn = sql.select(table.EpisodeId, table.User).where(
+            table.RewardTaskId == task_id, table.Type == RewardType.SKETCH
+        )
+        users: dict[str, set[str]] = {}
+        with self._index.read() as connection:
+            for episode_id, user in connection.execute(drawn):
+                users.setdefault(episode_id, set()).add(user)
+        return users
 
     def register_model(self, card: Mapping[str, Any]) -> None:
         """Notes a reward model (its card: `model_id`, `model_hash`, `task_id`, ...); the same one again is fine.
@@ -273,6 +288,73 @@ class Store:
         with self._index.read() as connection:
             return [RewardCount(*row) for row in connection.execute(counted)]
 
+    # People
+
+    def add_note(self, note: Note) -> None:
+        """Stores what a person says of an episode; the same note again changes nothing. See `datasets.notes`.
+
+        Raises:
+          StoreError: if the episode is unknown or has another note of this id.
+        """
+        with self._index.read() as connection:
+            if not catalogue.is_indexed(connection, note.episode_id):
+                raise StoreError(f"no episode {note.episode_id!r} in {self.root}: ingest it before noting anything")
+        self._add_file(notes.note_path(self.root, note), notes.note_text(note), notes.insert_note, "note")
+
+    def notes(
+        self, task_id: str | None = None, episode_ids: Collection[str] | None = None, kind: str | None = None
+    ) -> list[Note]:
+        """The notes for which every condition that is not None holds, oldest first."""
+        with self._index.read() as connection:
+            return notes.select_notes(connection, task_id, episode_ids, kind)
+
+    def lease(
+        self,
+        episode_ids: Sequence[str],
+        task_id: str,
+        user: str,
+        lease_id: str,
+        seconds: float,
+        now: float,
+        shared: bool = False,
+    ) -> Lease | None:
+        """Leases to `user` the first of some episodes that nobody else holds, for drawing it; see `leases.grant`.
+
+        Args:
+          episode_ids: the candidates, the most wanted first.
+          task_id: the task that is to be rated; leases for different tasks do not meet.
+          user: who is going to draw. Their earlier lease on the same episode is replaced.
+          lease_id: of the new lease; unique for ever.
+          seconds: how long it lasts unless it is renewed.
+          now: Unix seconds.
+          shared: lease the first candidate even if others hold it.
+
+        Returns:
+          The lease; None if others hold every candidate.
+        """
+        with self._index.write() as connection:
+            return leases.grant(connection, episode_ids, task_id, user, lease_id, seconds, now, shared)
+
+    def renew_lease(self, lease_id: str, seconds: float, now: float) -> Lease | None:
+        """The lease, running out `seconds` from `now`; None if somebody else got the episode, or another tab."""
+        with self._index.write() as connection:
+            return leases.renew(connection, lease_id, seconds, now)
+
+    def find_lease(self, lease_id: str) -> Lease | None:
+        """The lease of this id, run out or not; None if it was replaced or released."""
+        with self._index.read() as connection:
+            return leases.find(connection, lease_id)
+
+    def release_lease(self, lease_id: str) -> None:
+        """Ends a lease; nothing happens if it is gone already."""
+        with self._index.write() as connection:
+            leases.release(connection, lease_id)
+
+    def leases(self, task_id: str, now: float) -> list[Lease]:
+        """The leases for a task that have not run out by `now` (Unix seconds), by episode and user."""
+        with self._index.read() as connection:
+            return leases.current(connection, task_id, now)
+
     # Upkeep
 
     def verify(self) -> list[validate.Problem]:
@@ -288,6 +370,20 @@ class Store:
         if not (self.root / "episodes").is_dir():
             raise StoreError(f"{self.root} is not a store (no folder `episodes`): check the path")
         return upkeep.rebuild(self.root, self._index)
+
+    def _add_file(
+        self, path: Path, content: str, insert: Callable[[sql.Connection, Path, Path], None], what: str
+    ) -> None:
+        """Makes a small file durable, then its row; raises StoreError if `path` holds something else.
+
+        The slow part, waiting for the disk, comes before the index's lock. A file that is there may lack its row,
+        because its writer was killed between the two: it gets one before we complain.
+        """
+        is_new = files.write_new(path, content)
+        with self._index.write() as connection:
+            insert(connection, self.root, path)
+        if not is_new and path.read_text() != content:
+            raise StoreError(f"{path} holds another {what}: give each its own id, they are never overwritten")
 
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:

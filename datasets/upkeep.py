@@ -11,11 +11,13 @@ import sqlalchemy as sql
 from datasets import catalogue, features
 from datasets.console import track
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
-from datasets.index import EPISODES, REWARD_SEQUENCES, Index, tables
+from datasets.index import Index
+from datasets.notes import Note, insert_note, note_path, read_note, select_notes
 from datasets.predictions import read_predictions
 from datasets.query import Query
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
+from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, tables
 from datasets.validate import Problem, Severity
 
 
@@ -26,6 +28,7 @@ class Counts:
     episodes: int
     sketches: int
     predictions: int
+    notes: int
     problems: tuple[Problem, ...]  # files that could not be indexed
 
 
@@ -37,6 +40,11 @@ def directories(root: Path) -> list[ShardDirectory]:
 def sketch_paths(root: Path) -> list[Path]:
     """The JSON file of every sketch."""
     return sorted(root.glob("rewards/sketches/*/*.json"))
+
+
+def note_paths(root: Path) -> list[Path]:
+    """The JSON file of every note."""
+    return sorted(root.glob("notes/*/*.json"))
 
 
 def side_shard_paths(root: Path) -> list[Path]:
@@ -55,6 +63,8 @@ def rebuild(root: Path, index: Index) -> Counts:
     found = list(_describe_all(root, problems))
     with index.write() as connection:
         for table in reversed(tables.sorted_tables):
+            if table is LEASES:  # they are in no file, and people are drawing
+                continue
             connection.execute(sql.delete(table))
         again = [row for row in found if not catalogue.insert_episode(connection, root, row)]
         problems += [
@@ -70,6 +80,7 @@ def rebuild(root: Path, index: Index) -> Counts:
             (_insert_card_file, sorted(root.glob("rewards/predictions/*/card.json"))),
             (catalogue.insert_sketch, sketch_paths(root)),
             (catalogue.insert_predictions, side_shard_paths(root)),
+            (insert_note, note_paths(root)),
         ):
             for path in paths:
                 try:
@@ -80,6 +91,7 @@ def rebuild(root: Path, index: Index) -> Counts:
             episodes=_count(connection, EPISODES),
             sketches=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.SKETCH),
             predictions=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.PREDICTION),
+            notes=_count(connection, NOTES),
             problems=tuple(problems),
         )
 
@@ -100,6 +112,9 @@ def _make_usable(index: Index) -> None:
         if index.path.exists():
             with index.read() as connection:
                 connection.execute(sql.select(EPISODES).limit(1)).all()
+                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+                if found != "ok":
+                    raise StoreError(f"{index.path} is damaged ({found})")
     except StoreError:
         index.path.rename(index.path.with_name(f"{index.path.name}.damaged-{int(time.time())}"))
     if not index.path.exists():
@@ -128,9 +143,11 @@ def verify(root: Path, index: Index) -> list[Problem]:
     with index.read() as connection:
         rows = catalogue.select_episodes(connection, root, Query())
         sequences = connection.execute(sql.select(REWARD_SEQUENCES)).mappings().all()
+        notes = {note_path(root, note): note for note in select_notes(connection)}
     problems = list(_verify_episodes(track(rows, "Verifying episodes")))
     problems += _verify_directories(root, {row.path for row in rows})
     problems += _verify_sequences(root, sequences, {row.episode_id: row.num_steps for row in rows})
+    problems += _verify_notes(root, notes)
     killed = "was left by a writer that was killed"
     problems += [_warning(path, killed, "delete it if no writer is running") for path in sorted(root.rglob("*.tmp"))]
     return problems
@@ -193,6 +210,18 @@ def _verify_sequences(
             yield _error(
                 path, f"has no value a frame for episodes {', '.join(bad[:3])}", "delete it and annotate again"
             )
+
+
+def _verify_notes(root: Path, notes: Mapping[Path, Note]) -> Iterator[Problem]:
+    for path in note_paths(root):
+        if path not in notes:
+            yield _warning(path, "is not in the index", "`armchair store rebuild-index` takes it in")
+    for path, note in notes.items():
+        try:
+            if read_note(path) != note:
+                yield _error(path, "differs from the index", "restore it, or rebuild the index from it")
+        except StoreError as error:
+            yield _error(path, str(error))
 
 
 _RESTORE = "restore it from a copy"

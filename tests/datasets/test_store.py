@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from datasets import catalogue, features
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
-from datasets.index import tables
 from datasets.predictions import read_predictions, write_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.store import Added, Store
+from datasets.tables import tables
 from datasets.testing import make_episode
 from datasets.validate import Severity
 
