@@ -37,7 +37,7 @@ from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
-from datasets.tables import REWARD_MODELS, REWARD_SEQUENCES
+from datasets.tables import EPISODES, NOTES, REWARD_MODELS, REWARD_SEQUENCES
 
 
 class Added(enum.StrEnum):
@@ -160,6 +160,12 @@ class Store:
         """
         with self._index.read() as connection:
             return catalogue.count_facets(connection)
+
+    def revision(self) -> tuple[int, ...]:
+        """How many episodes, reward sequences and notes there are; none is ever lost, so it changes with the store."""
+        with self._index.read() as connection:
+            tables = (EPISODES, REWARD_SEQUENCES, NOTES)
+            return tuple(connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one() for t in tables)
 
     def read(self, episode: EpisodeRow | str) -> Episode:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
