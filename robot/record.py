@@ -27,7 +27,7 @@ from envlogger.backends.backend_writer import BackendWriter
 from datasets import schema
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.features import JPEG_QUALITY, ArraySpec, deserialize, serialize, spec_of, step_spec
+from datasets.features import JPEG_QUALITY, ArraySpec, StepSpec, deserialize, serialize, spec_of, step_spec
 from datasets.shards import ShardDirectory, read_records
 from robot.versions import version_of
 
@@ -69,7 +69,7 @@ def recorded(directory: Path | str, dataset_name: str) -> Iterator[Episode]:
 class RecordedEnvironment(envlogger.EnvLogger):
     """An environment whose finished episodes are on disk."""
 
-    def __init__(self, env: dm_env.Environment, backend: "EpisodeBackend", metadata: Mapping[str, Any]):
+    def __init__(self, env: dm_env.Environment, backend: "HeldBackend", metadata: Mapping[str, Any]):
         """See `record`; a backend may serve several environments, one after the other."""
         super().__init__(env, step_fn=_judge, episode_fn=self._finish, backend=backend)
         backend.check(env)
@@ -103,40 +103,28 @@ class RecordedEnvironment(envlogger.EnvLogger):
         return EpisodeMetadata(**(fields | self._episode_metadata))
 
 
-class EpisodeBackend(BackendWriter):
-    """Keeps the running episode in memory and appends it to a `ShardDirectory` when its metadata arrive.
+class HeldBackend(BackendWriter):
+    """Keeps the running episode in memory, and once it is finished until it is taken; nothing touches the disk."""
 
-    The directory is made by its first episode.
-    """
-
-    def __init__(self, directory: Path | str, dataset_name: str):
-        """Opens `directory/dataset_name/1.0.0` if it is there.
-
-        Raises:
-          StoreError: it is something else than a dataset.
-          ArmchairError: the name is not one that TFDS can read.
-        """
+    def __init__(self, spec: StepSpec | None, dataset: Path | str):
+        """`spec`: what the episodes must fit, that of `dataset` (for messages); None: nothing yet."""
         super().__init__()
-        if not re.fullmatch("[a-z][a-z0-9_]*", dataset_name):
-            raise ArmchairError(f"{dataset_name!r} cannot name a dataset: use small letters, digits and _ only")
-        self.episode_ids: list[str] = []
-        self._name, self._path = dataset_name, dataset_path(directory, dataset_name)
-        self._shards = ShardDirectory(self._path) if self._path.exists() else None
+        self._spec, self._dataset = spec, dataset
         self._steps: list[envlogger.StepData] = []
+        self._finished: Episode | None = None
 
     def check(self, env: dm_env.Environment) -> None:
         """Raises SpecMismatchError unless this environment's episodes fit the dataset, before anything has moved."""
-        if self._shards is None:
+        if self._spec is None:
             return
-        dataset = spec_of(self._shards.features)
-        theirs = {**dataset.observation, "action": dataset.action}
+        theirs = {**self._spec.observation, "action": self._spec.action}
         ours = {name: _array_spec(spec) for name, spec in env.observation_spec().items()}
         ours["action"] = ArraySpec(tuple(env.action_spec().shape), "float32")
         for name in sorted(ours.keys() | theirs.keys()):
             if ours.get(name) != theirs.get(name):
                 raise SpecMismatchError(
                     f"{name!r} is {_tell(ours.get(name))} in the environment but {_tell(theirs.get(name))} "
-                    f"in the dataset {self._path}: record into a dataset of another name"
+                    f"in the dataset {self._dataset}: record into a dataset of another name"
                 )
 
     def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
@@ -147,29 +135,59 @@ class EpisodeBackend(BackendWriter):
         )
 
     def set_episode_metadata(self, data: EpisodeMetadata) -> None:
-        """The episode is over: writes it.
+        """The episode is over."""
+        self._finished, self._steps = to_episode(self._steps, data), []
 
-        Raises:
-          ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk.
-          BadEpisodeError: if it differs from the dataset's other episodes.
-        """
-        episode, self._steps = to_episode(self._steps, data), []
-        with _disk_errors(f"episode {data.episode_id} could not be written to {self._path}", "record it again"):
-            if self._shards is None:
-                self._shards = ShardDirectory.create(self._path, self._name, step_spec(episode))
-            self._shards.append(serialize(episode, self._shards.features))
-        self.episode_ids.append(data.episode_id)
-        with _disk_errors(f"episode {data.episode_id} is safe, but {self._path} could not be published", "record on"):
-            self._shards.publish()
+    def take(self) -> Episode:
+        """The finished episode, which is not kept any longer."""
+        assert self._finished is not None, "no episode has finished"
+        episode, self._finished = self._finished, None
+        return episode
 
     def close(self) -> None:
-        """Drops what was not finished. Everything else is on disk already."""
+        """Drops an episode that was not finished."""
         self._drop()
 
     def _drop(self) -> None:
         if getattr(self, "_steps", None):  # BackendWriter closes itself even if it was never made
             _log.warning("dropped an unfinished episode of %d steps: it was reset or closed", len(self._steps))
             self._steps = []
+
+
+class EpisodeBackend(HeldBackend):
+    """Appends each finished episode to a `ShardDirectory`, which is made by its first one."""
+
+    def __init__(self, directory: Path | str, dataset_name: str):
+        """Opens `directory/dataset_name/1.0.0` if it is there.
+
+        Raises:
+          StoreError: it is something else than a dataset.
+          ArmchairError: the name is not one that TFDS can read.
+        """
+        if not re.fullmatch("[a-z][a-z0-9_]*", dataset_name):
+            raise ArmchairError(f"{dataset_name!r} cannot name a dataset: use small letters, digits and _ only")
+        self.episode_ids: list[str] = []
+        self._name, self._path = dataset_name, dataset_path(directory, dataset_name)
+        self._shards = ShardDirectory(self._path) if self._path.exists() else None
+        super().__init__(spec_of(self._shards.features) if self._shards is not None else None, self._path)
+
+    def set_episode_metadata(self, data: EpisodeMetadata) -> None:
+        """The episode is over: writes it.
+
+        Raises:
+          ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk.
+          BadEpisodeError: if it differs from the dataset's other episodes.
+        """
+        super().set_episode_metadata(data)
+        episode = self.take()
+        with disk_errors(f"episode {data.episode_id} could not be written to {self._path}", "record it again"):
+            if self._shards is None:
+                self._shards = ShardDirectory.create(self._path, self._name, step_spec(episode))
+                self._spec = spec_of(self._shards.features)
+            self._shards.append(serialize(episode, self._shards.features))
+        self.episode_ids.append(data.episode_id)
+        with disk_errors(f"episode {data.episode_id} is safe, but {self._path} could not be published", "record on"):
+            self._shards.publish()
 
 
 def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Episode:
@@ -232,7 +250,8 @@ def _stack(values: list[Any]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _disk_errors(what: str, remedy: str) -> Iterator[None]:
+def disk_errors(what: str, remedy: str) -> Iterator[None]:
+    """Turns errors of the disk into an ArmchairError: what could not be done, and the remedy."""
     try:
         yield
     except (OSError, tf.errors.OpError) as error:

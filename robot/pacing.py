@@ -1,0 +1,80 @@
+"""What a loop needs that drives an arm in real time: a pace, and an episode that may be stopped at any step."""
+
+import time
+from typing import Any
+
+import dm_env
+import numpy as np
+
+
+class Pace:
+    """Moments one control period apart, and how well they are kept.
+
+    A step that is not done by the next moment is an overrun. It moves all later moments: nothing is caught up, since an
+    arm must not rush.
+    """
+
+    def __init__(self, period: float):
+        """`period` in seconds; the first moment is now."""
+        self._period, self._late = period, list[float]()
+        self._start = self.due = time.monotonic()
+        self.overruns = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first moment."""
+        return time.monotonic() - self._start
+
+    def begin(self) -> None:
+        """A step begins: at `due`, or a little later."""
+        self._late.append(time.monotonic() - self.due)
+        self.due += self._period
+
+    def end(self) -> None:
+        """The step is done."""
+        if (now := time.monotonic()) > self.due:
+            self.overruns += 1
+            self.due = now
+
+    def jitter_ms(self) -> float:
+        """95th percentile of how late steps began."""
+        return 1000 * float(np.percentile(self._late, 95))
+
+
+class Stoppable(dm_env.Environment):
+    """An environment whose next step can be made the episode's last. What else it has shows through.
+
+    That last step is a truncation: the world goes on, so the discount stays what it is.
+    """
+
+    def __init__(self, env: dm_env.Environment):
+        """`env` serves one episode."""
+        self._env, self._stopping = env, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._env, name)
+
+    def stop(self) -> None:
+        """Makes the next step the last."""
+        self._stopping = True
+
+    def reset(self) -> dm_env.TimeStep:
+        """Starts the episode."""
+        return self._env.reset()
+
+    def step(self, action: np.ndarray) -> dm_env.TimeStep:
+        """Takes a step."""
+        timestep = self._env.step(action)
+        return timestep._replace(step_type=dm_env.StepType.LAST) if self._stopping else timestep
+
+    def observation_spec(self) -> Any:
+        """The environment's own."""
+        return self._env.observation_spec()
+
+    def action_spec(self) -> Any:
+        """The environment's own."""
+        return self._env.action_spec()
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
