@@ -7,12 +7,13 @@ is one and the same thing everywhere.
 
 import dataclasses
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import BadEpisodeError
@@ -176,6 +177,30 @@ def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]
         for k, v in flatten(example["steps"]).items()
     }
     return {"steps": steps, "episode_metadata": flatten(example.get("episode_metadata", {}))}
+
+
+def pictures(record: bytes, names: Iterable[str]) -> dict[str, list[bytes]]:
+    """The encoded pictures of some observations, and nothing else, of a record that `serialize` made.
+
+    Args:
+      record: an episode's bytes.
+      names: flat names of observations that are pictures.
+
+    Returns:
+      name -> T encoded pictures.
+
+    Raises:
+      BadEpisodeError: if the bytes are not an example, or lack one of the names.
+    """
+    try:
+        fields = tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise BadEpisodeError(f"the record is not an example: {error}; restore it from a copy") from error
+    found = {name: list(fields[f"steps/{_OBSERVATION}{name}"].bytes_list.value) for name in names}
+    for name, encoded in found.items():
+        if not encoded:
+            raise BadEpisodeError(f"the record has no pictures {name!r}: restore it from a copy")
+    return found
 
 
 def _is_encoded_tensor(connector: tfds.features.FeatureConnector) -> bool:

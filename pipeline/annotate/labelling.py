@@ -1,0 +1,203 @@
+"""Routes that write: reserve an episode, save a sketch, take a note; and the queue that they work off."""
+
+import secrets
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from fastapi import APIRouter, Response
+
+from datasets.catalogue import EpisodeRow
+from datasets.leases import Lease
+from datasets.notes import Note, NoteKind
+from datasets.rewards import RewardSequence
+from pipeline.annotate import wire
+from pipeline.annotate.browsing import find_row, unusable_ids
+from pipeline.annotate.errors import ApiError, refusals
+from pipeline.annotate.queue import Waiting
+from pipeline.annotate.sessions import CurrentUser
+from pipeline.annotate.state import AppState
+from pipeline.annotate.version import TOOL
+
+_UPCOMING = 20  # episodes of the queue that are shown
+_CANDIDATES = 100  # episodes that are tried for a lease: more than people at work
+_LOCKS = 64  # saves of different leases hardly ever wait for one another
+_STALE = "another tab or person has this episode now, or it is saved already: open it again"
+
+
+def router(state: AppState) -> APIRouter:
+    """The routes under /api/queue, /api/leases, /api/sketches and /api/notes."""
+    routes = APIRouter(tags=["labelling"])
+    store, task = state.store, state.config.task
+    locks = [threading.Lock() for _ in range(_LOCKS)]
+
+    def waiting(user: str, sketched: dict[str, set[str]], unusable: set[str]) -> list[Waiting]:
+        skipped = {note.episode_id for note in store.notes(task, kind=NoteKind.SKIP) if note.user == user}
+        return state.queue.waiting(user, sketched, skipped, unusable)
+
+    @routes.get("/queue", summary="How far the task is, and what comes next for you", responses=refusals(401, 403))
+    def queue(user: CurrentUser) -> wire.QueueAnswer:
+        sketched, unusable = store.sketched(task), unusable_ids(state)
+        mine = waiting(user, sketched, unusable)
+        progress = state.queue.progress(user, sketched, unusable, mine)
+        leases = store.leases(task, state.clock())
+        taken = {lease.episode_id for lease in leases if lease.user != user}
+        return wire.QueueAnswer(
+            total=progress.total,
+            sketched=progress.sketched,
+            mine=progress.mine,
+            left=progress.total - progress.sketched,
+            second_opinions_left=progress.second_opinions_left,
+            by=[wire.Sketched(user=person, sketched=count) for person, count in progress.by.items()],
+            upcoming=[
+                wire.QueueItem(
+                    **wire.summary(w.row, sketched.get(w.row.episode_id, set()), False).model_dump(), why=w.why
+                )
+                for w in [w for w in mine if w.row.episode_id not in taken][:_UPCOMING]
+            ],
+            in_progress=[wire.InProgress(user=lease.user, episode_id=lease.episode_id) for lease in leases],
+        )
+
+    @routes.post(
+        "/leases",
+        status_code=201,
+        summary="Reserve an episode, or the next of the queue, for yourself",
+        responses=refusals(401, 403, 404, 409, 413),
+    )
+    def take(user: CurrentUser, body: wire.LeaseRequest) -> wire.LeaseAnswer:
+        if body.episode_id is not None:
+            return _answer(state, _take(state, [find_row(state, body.episode_id).episode_id], user, body.anyway))
+        ids = [w.row.episode_id for w in waiting(user, store.sketched(task), unusable_ids(state))]
+        taken = {lease.episode_id for lease in store.leases(task, state.clock()) if lease.user != user}
+        free = [i for i in ids if i not in taken][:_CANDIDATES]
+        if not free:
+            raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
+        return _answer(state, _take(state, free, user, shared=False))
+
+    @routes.put("/leases/{lease_id}", summary="Keep an episode reserved", responses=refusals(401, 403, 409, 413))
+    def keep(user: CurrentUser, lease_id: str) -> wire.LeaseAnswer:
+        lease = _own_lease(state, lease_id, user)
+        renewed = None if lease is None else store.renew_lease(lease_id, state.config.lease_seconds, state.clock())
+        if renewed is None:
+            raise ApiError(409, "stale_lease", _STALE)
+        return _answer(state, renewed)
+
+    @routes.delete("/leases/{lease_id}", status_code=204, summary="Let go of an episode", responses=refusals(401, 403))
+    def let_go(user: CurrentUser, lease_id: str) -> None:
+        if _own_lease(state, lease_id, user) is not None:
+            store.release_lease(lease_id)
+
+    @routes.post(
+        "/sketches",
+        status_code=201,
+        summary="Save a sketch; it is on the disk when this answers. The same again is answered the same, with 200",
+        responses=refusals(401, 403, 404, 409, 413) | {200: {"model": wire.SketchSaved}},
+    )
+    def save(user: CurrentUser, body: wire.SketchRequest, response: Response) -> wire.SketchSaved:
+        with locks[hash(body.lease_id) % _LOCKS]:
+            sketch, new = _save(state, user, body)
+        if not new:
+            response.status_code = 200
+        return wire.SketchSaved(
+            sequence_id=sketch.sequence_id, episode_id=sketch.episode_id, user=user, timestamp=sketch.timestamp
+        )
+
+    @routes.post(
+        "/notes",
+        status_code=201,
+        summary="Note a verdict, a comment, that an episode is unusable, or that you skip it",
+        responses=refusals(401, 403, 404, 409, 413),
+    )
+    def note(user: CurrentUser, body: wire.NoteRequest) -> wire.NoteSaved:
+        row = find_row(state, body.episode_id)
+        taken = _note(state, row.episode_id, body.kind, user, body.text)
+        return wire.NoteSaved(
+            kind=taken.kind, user=user, text=taken.text, timestamp=int(taken.timestamp), episode_id=row.episode_id,
+            note_id=taken.note_id,
+        )  # fmt: skip
+
+    return routes
+
+
+def new_id(state: AppState) -> str:
+    """An id that nobody guesses and that sorts by time; `_started` reads the time from it."""
+    return f"{int(state.clock() * 1000):012x}-{secrets.token_hex(8)}"
+
+
+def _started(lease_id: str) -> float:
+    """Unix seconds at which a lease was taken."""
+    return int(lease_id.partition("-")[0], 16) / 1000
+
+
+def _take(state: AppState, episode_ids: Sequence[str], user: str, shared: bool) -> Lease:
+    now, task = state.clock(), state.config.task
+    lease = state.store.lease(episode_ids, task, user, new_id(state), state.config.lease_seconds, now, shared)
+    if lease is None:
+        holders = [other.user for other in state.store.leases(task, now) if other.episode_id in episode_ids]
+        holder = next((other for other in holders if other != user), "somebody else")
+        told = f"{holder} is sketching this episode: take another, or open it anyway"
+        raise ApiError(409, "taken", told, holder=holder)
+    return lease
+
+
+def _answer(state: AppState, lease: Lease) -> wire.LeaseAnswer:
+    return wire.LeaseAnswer(
+        lease_id=lease.lease_id, episode_id=lease.episode_id, user=lease.user, seconds=state.config.lease_seconds
+    )
+
+
+def _own_lease(state: AppState, lease_id: str, user: str) -> Lease | None:
+    lease = None if "\0" in lease_id else state.store.find_lease(lease_id)
+    return lease if lease is not None and (lease.user, lease.task_id) == (user, state.config.task) else None
+
+
+def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardSequence, bool]:
+    """The sketch in the store, and whether it is new there. Raises ApiError 409 or 422."""
+    store, task = state.store, state.config.task
+    lease = _own_lease(state, body.lease_id, user)
+    values = np.array(body.values, np.float32)
+    saved = _saved(state, body.lease_id, user, None if lease is None else lease.episode_id)
+    if saved is not None:  # the answer was lost, or the server died before it let go of the lease
+        store.release_lease(body.lease_id)
+        if not np.array_equal(saved.values, values):
+            raise ApiError(409, "stale_lease", _STALE)
+        return saved, False
+    if lease is None:
+        raise ApiError(409, "stale_lease", _STALE)
+    row = find_row(state, lease.episode_id)
+    check_length(row, values)
+    now = state.clock()
+    sketch = RewardSequence(
+        row.episode_id,
+        task,
+        values,
+        sequence_id=lease.lease_id,
+        user=user,
+        timestamp=int(now),
+        tool=TOOL,
+        seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
+    )
+    store.add_sketch(sketch)
+    if body.comment.strip():
+        _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment)
+    store.release_lease(lease.lease_id)
+    return sketch, True
+
+
+def _saved(state: AppState, lease_id: str, user: str, episode_id: str | None) -> RewardSequence | None:
+    """The sketch that a lease was used up for."""
+    sketches = state.store.all_sketches(state.config.task, None if episode_id is None else [episode_id])
+    return next((s for s in sketches if (s.sequence_id, s.user) == (lease_id, user)), None)
+
+
+def check_length(row: EpisodeRow, values: np.ndarray) -> None:
+    """Raises ApiError 422 unless there is one value for each frame of the episode."""
+    if len(values) != row.num_steps:
+        told = f"values: {len(values)} for the {row.num_steps} frames of the episode: give one for each frame"
+        raise ApiError(422, "invalid", told)
+
+
+def _note(state: AppState, episode_id: str, kind: str, user: str, text: str) -> Note:
+    note = Note(episode_id, new_id(state), kind, user, text, state.config.task, state.clock())
+    state.store.add_note(note)
+    return note

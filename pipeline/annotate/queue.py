@@ -1,0 +1,136 @@
+"""What is next to sketch: one order for all, from which everybody takes the first episode that waits for them."""
+
+import collections
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+from datasets.catalogue import EpisodeRow
+from datasets.episode import EpisodeMetadata
+from datasets.query import Query
+from datasets.schema import EpisodeType
+from datasets.store import Store
+
+M = TypeVar("M", bound=EpisodeMetadata)
+
+DEMONSTRATION, NEXT, SECOND_OPINION = "demonstration", "next", "second opinion"
+"""Why an episode waits."""
+
+
+def in_order(episodes: Sequence[M], seed: int) -> list[M]:
+    """Which episodes to sketch first: demonstrations, then an equal share of every policy and verdict.
+
+    A reward model learns from contrast: successes, failures and near misses of many policies. Within a group the
+    order is random; groups take turns.
+
+    Args:
+      episodes: in any order.
+      seed: decides the random order, together with the episodes' ids.
+    """
+
+    def shuffled(episode: M) -> bytes:
+        return hashlib.sha256(f"{seed}/{episode.episode_id}".encode()).digest()
+
+    turns: collections.Counter[tuple[str, str]] = collections.Counter()
+    queue = []
+    for episode in sorted(episodes, key=shuffled):
+        group = (episode.policy_id, episode.verdict)
+        turns[group] += 1
+        queue.append(((not is_demonstration(episode), turns[group], shuffled(episode)), episode))
+    return [episode for _, episode in sorted(queue, key=lambda item: item[0])]
+
+
+def is_demonstration(episode: EpisodeMetadata) -> bool:
+    """Whether a person showed the task."""
+    return episode.episode_type == EpisodeType.TELEOPERATION
+
+
+def wants_second_opinion(episode_id: str, task_id: str, share: float) -> bool:
+    """Whether two people sketch the episode: a property of its id and the task, so that nobody chooses."""
+    digest = hashlib.sha256(f"second opinion/{task_id}/{episode_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+@dataclasses.dataclass(frozen=True)
+class Waiting:
+    """An episode that waits for somebody."""
+
+    row: EpisodeRow
+    why: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far the task is sketched. Episodes that are unusable do not count."""
+
+    total: int
+    sketched: int  # by anybody
+    mine: int
+    second_opinions_left: int  # that this person could give
+    by: dict[str, int]  # annotator -> episodes
+
+
+class SketchQueue:
+    """The episodes of a task that are to be sketched, in order. Used by many threads at once."""
+
+    def __init__(self, store: Store, task_id: str, query: str = "", second_opinions: float = 0.05, seed: int = 0):
+        """See `state.ServerConfig`. Raises StoreError for a query that cannot be read."""
+        self._store = store
+        self._task_id = task_id
+        self._query = Query.parse(query) if query else Query(task_id=task_id)
+        self._share = second_opinions
+        self._seed = seed
+        self._rows: list[EpisodeRow] = []
+        self._twice: set[str] = set()  # ids of those that want a second opinion
+        self._count = -1
+        self._lock = threading.Lock()
+
+    def rows(self) -> list[EpisodeRow]:
+        """Every episode of the queue, in order. Kept until the number of episodes in the store changes."""
+        with self._lock:
+            count = self._store.count(self._query)
+            if count != self._count:
+                self._rows = in_order(self._store.query(self._query), self._seed)
+                ids = (row.episode_id for row in self._rows)
+                self._twice = {i for i in ids if wants_second_opinion(i, self._task_id, self._share)}
+                self._count = count
+            return self._rows
+
+    def waiting(
+        self, user: str, sketched: dict[str, set[str]], skipped: Collection[str], unusable: Collection[str]
+    ) -> list[Waiting]:
+        """What waits for one person, in order; who has reserved what is not looked at.
+
+        Args:
+          user: the person.
+          sketched: episode id -> who has sketched it.
+          skipped: ids of the episodes that this person does not want to see again.
+          unusable: ids of those that nobody should see again.
+        """
+        waiting = []
+        for row in self.rows():
+            episode_id = row.episode_id
+            if episode_id in skipped or episode_id in unusable:
+                continue
+            people = sketched.get(episode_id)
+            if not people:
+                waiting.append(Waiting(row, DEMONSTRATION if is_demonstration(row) else NEXT))
+            elif episode_id in self._twice and len(people) == 1 and user not in people:
+                waiting.append(Waiting(row, SECOND_OPINION))
+        return waiting
+
+    def progress(
+        self, user: str, sketched: dict[str, set[str]], unusable: Collection[str], waiting: Sequence[Waiting]
+    ) -> Progress:
+        """How far the task is; arguments as `waiting`, and its result."""
+        usable = [row.episode_id for row in self.rows() if row.episode_id not in unusable]
+        by = collections.Counter(person for i in usable for person in sketched.get(i, ()))
+        return Progress(
+            total=len(usable),
+            sketched=sum(bool(sketched.get(i)) for i in usable),
+            mine=by[user],
+            second_opinions_left=sum(w.why == SECOND_OPINION for w in waiting),
+            by={person: by[person] for person in sorted(by, key=lambda p: (-by[p], p)) if by[person]},
+        )
