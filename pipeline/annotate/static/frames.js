@@ -21,22 +21,31 @@ export class Film {
   #waiting = false; // for a pump that is already scheduled
   #capacity; // frames that fit into DECODED_BYTES
   #retry = 0;
+  #reach;
 
   /**
    * @param {object} detail EpisodeDetail of the server's API
    * @param {(camera: string) => string} urlOf where a camera's film is
-   * @param {object} hooks `onFrame(t)`: frame t is there now; `onProblem(message)`: pictures can't be fetched, or null
+   * @param {number} reach how many frames from the cursor on may be loaded; set `reach` later to load the rest
+   *
+   * Set `onFrame(t)`: frame t is there now; `onProblem(message)`: pictures can't be fetched, or null: they can again.
    */
-  constructor(detail, urlOf, { onFrame = () => {}, onProblem = () => {} } = {}) {
+  constructor(detail, urlOf, reach = Infinity) {
     this.numSteps = detail.num_steps;
     this.detail = detail;
-    this.onFrame = onFrame;
-    this.onProblem = onProblem;
+    this.onFrame = () => {};
+    this.onProblem = () => {};
+    this.#reach = reach;
     this.#cameras = detail.cameras.map((camera) => cameraOf(camera, urlOf(camera.name)));
     const frameBytes = detail.cameras.reduce((sum, camera) => sum + 4 * camera.width * camera.height, 0);
     this.#capacity = Math.max(Math.floor(DECODED_BYTES / Math.max(frameBytes, 1)), 4);
     this.frameBytes = frameBytes;
     this.want(0);
+  }
+
+  set reach(reach) {
+    this.#reach = reach;
+    this.#soon();
   }
 
   /** Decoded bytes held now. */
@@ -97,7 +106,7 @@ export class Film {
 
   /** Frames around the cursor, nearest first, within what may be decoded. */
   *#window() {
-    const size = Math.min(this.numSteps, Math.floor(this.#capacity / 2)); // half of the cache: what was seen stays too
+    const size = Math.min(this.numSteps, Math.floor(this.#capacity / 2), this.#reach); // half: what was seen stays too
     const behind = Math.floor(size * BEHIND);
     const ahead = size - behind;
     yield this.#cursor;
@@ -115,7 +124,7 @@ export class Film {
       for (const chunk of camera.chunks) {
         if (chunk.state === "there") continue;
         const distance = Math.max(chunk.from - this.#cursor, this.#cursor - chunk.to, 0);
-        missing.push({ camera, chunk, distance });
+        if (distance < this.#reach) missing.push({ camera, chunk, distance });
       }
     }
     missing.sort((a, b) => a.distance - b.distance);

@@ -77,7 +77,8 @@ export class Keys {
     for (const entry of new Set(this.#entries.values())) {
       groups.set(entry.group, [...(groups.get(entry.group) ?? []), entry]);
     }
-    const dialog = el("dialog", { class: "keys", "aria-label": "Keys" }, el("div", { class: "keys-groups" }, [...groups].map(section)));
+    const inOrder = [...groups].sort(([a], [b]) => (a === "Page") - (b === "Page")); // the view's own first
+    const dialog = el("dialog", { class: "keys", "aria-label": "Keys" }, el("div", { class: "keys-groups" }, inOrder.map(section)));
     dialog.append(el("button", { class: "button", type: "button", onclick: () => dialog.close() }, "Close", keyHint("Escape")));
     dialog.addEventListener("close", () => dialog.remove());
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());

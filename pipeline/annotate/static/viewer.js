@@ -37,6 +37,7 @@ export class Viewer {
     this.rate = detail.control_rate_hz || UNKNOWN_RATE_HZ;
     this.ready = new Promise((resolve) => (this.#resolveReady = resolve));
     this.#film = film ?? new Film(detail, (camera) => context.api.filmUrl(detail.episode_id, camera));
+    this.#film.reach = Infinity;
     this.#film.onFrame = () => this.#shown !== this.#wanted && this.#request();
     this.#film.onProblem = (message) => {
       this.problem.textContent = message ?? "";
@@ -184,8 +185,8 @@ export class Viewer {
         el("span", { class: "muted" }, `${camera.width}×${camera.height}`)));
     });
     const none = figures.length ? null : el("p", { class: "viewer-none" }, "This episode has no camera: there is nothing to see, only steps to number.");
-    this.film = el("div", { class: "viewer-film" }, figures, none);
-    this.stage = el("div", { class: "viewer-stage" }, this.film);
+    this.row = el("div", { class: "viewer-film" }, figures, none);
+    this.stage = el("div", { class: "viewer-stage" }, this.row);
     return el("div", { class: "viewer-window" }, this.stage, this.late, this.problem);
   }
 
