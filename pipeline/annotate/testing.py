@@ -64,19 +64,19 @@ def serving(app: Any) -> Iterator[str]:
         thread.join(_PATIENCE_S)
 
 
-def draw(page: Any, values: np.ndarray, plot: str = ".pad-plot") -> None:
-    """Draws a curve over the whole drawing area in one stroke, by real pointer events.
+def draw(page: Any, values: np.ndarray, until: float = 1.0) -> None:
+    """Draws a curve over the drawing area in one stroke, by real pointer events.
 
     Args:
       page: a `playwright.sync_api.Page` that shows the sketch view.
       values: float[T] in [0, 1], one a frame; the hand stops at the pixel that is nearest to each.
-      plot: CSS selector of the drawing area.
+      until: where the stroke ends, as a share of the episode.
     """
-    area = page.locator(plot).bounding_box()
+    area = page.locator(".pad-plot").bounding_box()
     steps = np.arange(len(values)) / max(1, len(values) - 1)
     xs = np.round(area["x"] + steps * area["width"])
     ys = np.round(area["y"] + (1 - np.asarray(values, float)) * area["height"])
-    points = list(zip(xs.tolist(), ys.tolist(), strict=True))
+    points = list(zip(xs.tolist(), ys.tolist(), strict=True))[: round(until * len(values))]
     page.mouse.move(*points[0])
     page.mouse.down()
     for (x, y), _ in itertools.groupby(points):
