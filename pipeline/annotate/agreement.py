@@ -14,8 +14,7 @@ and intervals are bootstrapped over episodes.
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -28,9 +27,6 @@ MOST_FRAMES = 500
 
 _RESAMPLES = 2000  # of the bootstrap: the ends of the interval wobble by about 1 % of its width
 _CONFIDENCE = 0.95
-
-Measure = Callable[[np.ndarray, np.ndarray], float | None]
-"""Compares two curves float[T] of one episode; None where they do not tell."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,21 +68,9 @@ def kendall_tau(first: np.ndarray, second: np.ndarray) -> float | None:
     return float(stats.kendalltau(a, b).statistic)
 
 
-def within_episode(curves: Sequence[np.ndarray], measure: Measure) -> float | None:
-    """Mean of a measure over all pairs of annotators of one episode; None if no pair tells.
-
-    Args:
-      curves: float[T] each, one an annotator.
-      measure: `order_agreement` or `kendall_tau`.
-    """
-    told = [m for a, b in itertools.combinations(curves, 2) if (m := measure(a, b)) is not None]
-    return sum(told) / len(told) if told else None
-
-
-def one_with_others(curves: Mapping[str, np.ndarray], user: str, measure: Measure) -> float | None:
-    """Mean of a measure over the pairs of one annotator and each other one of an episode; None if no pair tells."""
-    others = (curve for name, curve in curves.items() if name != user)
-    told = [m for curve in others if (m := measure(curves[user], curve)) is not None]
+def mean(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that tell something; None if none does."""
+    told = [value for value in values if value is not None]
     return sum(told) / len(told) if told else None
 
 
@@ -103,15 +87,15 @@ def estimate(values: Sequence[float | None], seed: int = 0) -> Estimate | None:
     told = np.array([v for v in values if v is not None])  # [N]
     if not len(told):
         return None
-    mean = float(np.mean(told))
+    value = float(np.mean(told))
     if len(told) == 1:
-        return Estimate(mean, None, None, 1)
+        return Estimate(value, None, None, 1)
     rng = np.random.default_rng(seed)
     # one resample at a time: all of them at once would be a gigabyte for 100,000 episodes
     means = [float(np.mean(told[rng.integers(len(told), size=len(told))])) for _ in range(_RESAMPLES)]
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
-    return Estimate(mean, min(float(low), mean), max(float(high), mean), len(told))
+    return Estimate(value, min(float(low), value), max(float(high), value), len(told))
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

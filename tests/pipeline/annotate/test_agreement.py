@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipeline.annotate import agreement
-from pipeline.annotate.agreement import estimate, kendall_tau, one_with_others, order_agreement, within_episode
+from pipeline.annotate.agreement import estimate, kendall_tau, order_agreement
 
 # Hundredths: steps that float32 tells apart, and that are often equal, so that ties are met.
 LEVELS = st.integers(0, 100)
@@ -97,15 +97,10 @@ def test_long_episodes_are_thinned():
     assert time.perf_counter() - started < 1  # 12 million pairs would take longer
 
 
-def test_several_annotators_of_one_episode():
-    up, down = curve(0, 0.5, 1), curve(1, 0.5, 0)
-    assert within_episode([up, up, down], order_agreement) == pytest.approx(1 / 3)
-    assert within_episode([up], order_agreement) is None
-    assert within_episode([up, curve(0, 0, 0), down], kendall_tau) == -1  # the level one tells nothing
-    curves = {"ada": up, "bo": up, "cy": down}
-    assert one_with_others(curves, "ada", order_agreement) == 0.5
-    assert one_with_others(curves, "cy", order_agreement) == 0
-    assert one_with_others({"ada": up}, "ada", order_agreement) is None
+def test_mean_of_what_tells():
+    assert agreement.mean([0.5, None, 1.0]) == 0.75
+    assert agreement.mean([None]) is None
+    assert agreement.mean([]) is None
 
 
 def test_estimate():
