@@ -1,4 +1,4 @@
-"""The sketching page's server: everything that it answers, in one place. See `create_app` and `serve`."""
+"""The sketching page's server: everything that it answers, put together."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from datasets.store import Store
-from pipeline.annotate import browsing, errors, labelling, signing_in
+from pipeline.annotate import browsing, errors, insight, labelling, signing_in, teleop
 from pipeline.annotate.security import Gate
 from pipeline.annotate.state import AppState, ServerConfig
 from pipeline.annotate.version import VERSION
@@ -33,7 +33,7 @@ def create_app(store: Store, config: ServerConfig) -> FastAPI:
     app.state.armchair = state
     errors.install(app)
     app.add_middleware(Gate, host=config.host)
-    for module in (signing_in, browsing, labelling):
+    for module in (signing_in, browsing, labelling, teleop):
         app.include_router(module.router(state), prefix="/api")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 
