@@ -23,7 +23,7 @@ STAGES: Mapping[str, str] = {
     "ingest": "put recorded episodes, or any RLDS/TFDS folder, into a store",
     "store": "look into a store: ls, info, query, verify, rebuild-index",
     "play": "turn an episode into a video, with its rewards under the picture",
-    "sketch": "reward sketches: export, import, simulate",
+    "sketch": "a page to draw rewards over videos; and sketches as files: export, import, simulate",
     "reward": "a reward model from sketches: train, report",
     "annotate": "write a reward model's predictions for every episode of a store",
     "train": "train a policy from logged data only: bc, crr",

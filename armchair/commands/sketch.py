@@ -1,4 +1,4 @@
-"""`armchair sketch export|import|simulate`: reward sketches out of a store and into it."""
+"""`armchair sketch`: the page on which people draw rewards over videos; and `sketch export|import|simulate`."""
 
 import dataclasses
 from pathlib import Path
@@ -6,7 +6,28 @@ from typing import Any
 
 import tyro
 
+from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.synthetic import AnnotatorConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Serve:
+    """Serves the page on which people draw, over the video of an episode, how far its task has got at every moment.
+
+    Prints a link for each annotator and opens the first, where there is a browser; Ctrl-C stops the server. The page
+    has the queue of episodes, the drawing area, and all episodes to browse; review of a reward model's predictions;
+    demonstrations by keyboard or gamepad; statistics of the work done. It works offline. Whatever it calls saved is
+    in the store.
+
+    Sketches without the page: `armchair sketch export`, `armchair sketch import` and `armchair sketch simulate`, each
+    with --help.
+    """
+
+    store: Path
+    """Folder of the store."""
+    server: tyro.conf.OmitArgPrefixes[ServerConfig]
+    open_browser: bool = True
+    """Open the first link in this machine's browser."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +69,16 @@ class Simulate:
     """Who sketches, and how badly."""
 
 
+_OTHERS: dict[str, Any] = {"export": Export, "import": Import, "simulate": Simulate}
+
+
 def main(args: list[str]) -> None:
     """Runs the stage."""
-    configs: dict[str, Any] = {"export": Export, "import": Import, "simulate": Simulate}
-    config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair sketch")
+    config: Any
+    if args and args[0] in _OTHERS:
+        config = tyro.extras.subcommand_cli_from_dict(_OTHERS, args=args, prog="armchair sketch")
+    else:
+        config = tyro.cli(Serve, args=args, prog="armchair sketch")
 
     from datasets.console import console
     from datasets.query import Query
@@ -60,6 +87,10 @@ def main(args: list[str]) -> None:
 
     store = Store.open(config.store)
     match config:
+        case Serve():
+            from pipeline.annotate.serve import serve
+
+            serve(store, config.server, config.open_browser)
         case Export():
             sketches = store.sketches(config.task)
             count = sketch.export_sketches(sketches, config.out)

@@ -177,9 +177,11 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
         tool=TOOL,
         seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
     )
+    # The comment first, under the lease's own id: a second try after a crash in between loses and doubles nothing.
+    noted = {note.note_id for note in store.notes(episode_ids=[row.episode_id])}
+    if body.comment.strip() and lease.lease_id not in noted:
+        _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment, lease.lease_id)
     store.add_sketch(sketch)
-    if body.comment.strip():
-        _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment)
     store.release_lease(lease.lease_id)
     return sketch, True
 
@@ -197,7 +199,7 @@ def check_length(row: EpisodeRow, values: np.ndarray) -> None:
         raise ApiError(422, "invalid", told)
 
 
-def _note(state: AppState, episode_id: str, kind: str, user: str, text: str) -> Note:
-    note = Note(episode_id, new_id(state), kind, user, text, state.config.task, state.clock())
+def _note(state: AppState, episode_id: str, kind: str, user: str, text: str, note_id: str = "") -> Note:
+    note = Note(episode_id, note_id or new_id(state), kind, user, text, state.config.task, state.clock())
     state.store.add_note(note)
     return note

@@ -2,55 +2,16 @@
 
 import collections
 import dataclasses
-import hashlib
 import threading
 from collections.abc import Collection, Sequence
-from typing import TypeVar
 
 from datasets.catalogue import EpisodeRow
-from datasets.episode import EpisodeMetadata
 from datasets.query import Query
-from datasets.schema import EpisodeType
 from datasets.store import Store
-
-M = TypeVar("M", bound=EpisodeMetadata)
+from pipeline.annotate.order import in_order, is_demonstration, wants_second_opinion
 
 DEMONSTRATION, NEXT, SECOND_OPINION = "demonstration", "next", "second opinion"
 """Why an episode waits."""
-
-
-def in_order(episodes: Sequence[M], seed: int) -> list[M]:
-    """Which episodes to sketch first: demonstrations, then an equal share of every policy and verdict.
-
-    A reward model learns from contrast: successes, failures and near misses of many policies. Within a group the
-    order is random; groups take turns.
-
-    Args:
-      episodes: in any order.
-      seed: decides the random order, together with the episodes' ids.
-    """
-
-    def shuffled(episode: M) -> bytes:
-        return hashlib.sha256(f"{seed}/{episode.episode_id}".encode()).digest()
-
-    turns: collections.Counter[tuple[str, str]] = collections.Counter()
-    queue = []
-    for episode in sorted(episodes, key=shuffled):
-        group = (episode.policy_id, episode.verdict)
-        turns[group] += 1
-        queue.append(((not is_demonstration(episode), turns[group], shuffled(episode)), episode))
-    return [episode for _, episode in sorted(queue, key=lambda item: item[0])]
-
-
-def is_demonstration(episode: EpisodeMetadata) -> bool:
-    """Whether a person showed the task."""
-    return episode.episode_type == EpisodeType.TELEOPERATION
-
-
-def wants_second_opinion(episode_id: str, task_id: str, share: float) -> bool:
-    """Whether two people sketch the episode: a property of its id and the task, so that nobody chooses."""
-    digest = hashlib.sha256(f"second opinion/{task_id}/{episode_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 @dataclasses.dataclass(frozen=True)

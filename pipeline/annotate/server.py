@@ -33,7 +33,7 @@ def create_app(store: Store, config: ServerConfig) -> FastAPI:
     app.state.armchair = state
     errors.install(app)
     app.add_middleware(Gate, host=config.host)
-    for module in (signing_in, browsing, labelling, teleop):
+    for module in (signing_in, browsing, labelling, insight, teleop):
         app.include_router(module.router(state), prefix="/api")
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
 

@@ -52,17 +52,25 @@ class Sessions:
         self._seconds = seconds
         self._clock = clock
         self._expires = clock() + seconds
+        self._once: dict[str, str] = {}  # token -> name
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
 
+    def one_time_token(self, name: str) -> str:
+        """A token that opens one session: for a command line, which other users of this machine can read."""
+        token = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._once[token] = name
+        return token
+
     def open(self, token: str) -> tuple[str, Session]:
         """Signs in; returns the session's id, for the cookie, and the session. Raises ApiError 401."""
-        given = token.encode(errors="replace")
-        user = None
-        for name, right in self.tokens.items():  # each is compared, and in constant time: the clock tells nothing
-            if hmac.compare_digest(given, right.encode()):
-                user = name
-        now = self._clock()
+        given, user, now = token.encode(errors="replace"), None, self._clock()
+        with self._lock:
+            known = {right: name for name, right in self.tokens.items()} | self._once
+            for right, name in known.items():  # each is compared, and in constant time: the clock tells nothing
+                if hmac.compare_digest(given, right.encode()):
+                    user = name
+            self._once.pop(token, None)
         if user is None:
             raise ApiError(401, "bad_token", "this link is not valid here: open the one that the server printed last")
         if now >= self._expires:

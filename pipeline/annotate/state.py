@@ -1,37 +1,13 @@
 """What the server's routes share."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 
 from datasets.store import Store
+from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.frames import PictureCache
 from pipeline.annotate.queue import SketchQueue
 from pipeline.annotate.sessions import Sessions
-
-
-@dataclasses.dataclass(frozen=True)
-class ServerConfig:
-    """Who sketches what, and where the page is served."""
-
-    task: str
-    """The task to rate."""
-    query: str = ""
-    """Which episodes wait to be sketched, as in `armchair store query`; by default those recorded for the task."""
-    annotators: tuple[str, ...] = ("annotator",)
-    """Who sketches: one link each. A sketch carries the name that its link was made for."""
-    host: str = "127.0.0.1"
-    """Address to listen at. Any other than a loopback one sends everything unencrypted over the network."""
-    port: int = 8765
-    """Port to listen at; the next free one, if it is taken."""
-    lease_seconds: float = 300.0
-    """How long an episode stays reserved after the last sign of life from the page that shows it."""
-    session_hours: float = 12.0
-    """How long a link, and a browser that is signed in, stays valid: a working day."""
-    second_opinions: float = 0.05
-    """Share of the episodes that a second person sketches too: how far people agree is told from these."""
-    seed: int = 0
-    """Decides the random order of the queue."""
 
 
 class AppState:

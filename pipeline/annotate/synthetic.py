@@ -16,8 +16,9 @@ import numpy as np
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError
 from datasets.rewards import RewardSequence
-from datasets.schema import PROGRESS, EpisodeType
+from datasets.schema import PROGRESS
 from pipeline import config as configs
+from pipeline.annotate.order import in_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,28 +107,8 @@ def draw(progress: np.ndarray, config: AnnotatorConfig, rng: np.random.Generator
 
 
 def choose_episodes(episodes: Sequence[M], count: int, seed: int) -> list[M]:
-    """Which episodes to sketch first: demonstrations, then an equal share of every policy and verdict.
-
-    A reward model learns from contrast: successes, failures and near misses of many policies. Within a group the
-    order is random; groups take turns.
-
-    Args:
-      episodes: the candidates, in any order.
-      count: how many to choose; all, if there are no more.
-      seed: decides the random order, together with the episodes' ids.
-    """
-
-    def shuffled(episode: M) -> bytes:
-        return hashlib.sha256(f"{seed}/{episode.episode_id}".encode()).digest()
-
-    turns: dict[tuple[str, str], int] = {}
-    queue = []
-    for episode in sorted(episodes, key=shuffled):
-        group = (episode.policy_id, episode.verdict)
-        turns[group] = turns.get(group, 0) + 1
-        demonstration = episode.episode_type == EpisodeType.TELEOPERATION
-        queue.append(((not demonstration, turns[group], shuffled(episode)), episode))
-    return [episode for _, episode in sorted(queue, key=lambda item: item[0])[:count]]
+    """The first `count` episodes of the queue that people work off too; all, if there are no more. See `order`."""
+    return in_order(episodes, seed)[:count]
 
 
 def _rng(*seeds: object) -> np.random.Generator:

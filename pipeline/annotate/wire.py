@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from datasets.catalogue import EpisodeRow
+from datasets.notes import NoteKind
 
 
 def _plain(text: str) -> str:
@@ -182,7 +183,7 @@ class NoteRequest(_Request):
     """Something to note about an episode. The text: a verdict, the reason why it is unusable, or a comment."""
 
     episode_id: Annotated[str, Field(max_length=200)]
-    kind: str
+    kind: NoteKind
     text: Text = ""
 
 
