@@ -77,8 +77,8 @@ export function askReason(reasons) {
     el("ol", { class: "reasons" }, reasons.map((reason) => el("li", {}, el("button", { class: "button", type: "button", onclick: () => answer(reason) }, reason)))));
 }
 
-/** Asks for a comment; resolves to the text, or to null. */
-export function askComment(text) {
+/** Asks for a comment; resolves to the text, or to null. `does`: what becomes of it. */
+export function askComment(text, does = "It goes to the store with your sketch.") {
   const field = el("textarea", { rows: 5, maxlength: MOST_CHARACTERS, "aria-label": "Comment" });
   field.value = text;
   return ask("Comment", (answer) => {
@@ -86,7 +86,7 @@ export function askComment(text) {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) answer(field.value.trim());
     });
     const keep = el("button", { class: "button primary", type: "button", onclick: () => answer(field.value.trim()) }, "Keep", keyHint("Ctrl+Enter"));
-    return [el("p", { class: "muted" }, "It goes to the store with your sketch."), field, el("div", { class: "dialog-row" }, keep)];
+    return [el("p", { class: "muted" }, does), field, el("div", { class: "dialog-row" }, keep)];
   });
 }
 
