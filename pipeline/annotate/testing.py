@@ -82,3 +82,18 @@ def draw(page: Any, values: np.ndarray, until: float = 1.0) -> None:
     for (x, y), _ in itertools.groupby(points):
         page.mouse.move(x, y)
     page.mouse.up()
+
+
+def sketch(page: Any, episode_id: str, values: np.ndarray) -> None:
+    """Opens an episode in the sketch view, draws a curve and saves it; returns when the page says that it is saved.
+
+    Args:
+      page: a signed-in `playwright.sync_api.Page`.
+      episode_id: an episode of T frames.
+      values: float[T] in [0, 1].
+    """
+    page.evaluate("hash => { location.hash = hash }", f"#/sketch/{episode_id}")
+    page.get_by_text(f"Episode {episode_id},").wait_for()
+    draw(page, values)
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text(f"Saved: {episode_id}").wait_for()
