@@ -36,8 +36,8 @@ def draw_in_the_page(store_path: Path, curves: dict[str, np.ndarray], task: str,
     """Draws a curve for each episode and saves it; returns the largest difference to what the store holds then."""
     from datasets.store import Store
     from pipeline.annotate import testing
+    from pipeline.annotate.config import ServerConfig
     from pipeline.annotate.server import create_app
-    from pipeline.annotate.state import ServerConfig
 
     store = Store.open(store_path)
     app = create_app(store, ServerConfig(task, annotators=(user,)))

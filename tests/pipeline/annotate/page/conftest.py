@@ -8,8 +8,8 @@ from datasets.errors import ArmchairError
 from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline.annotate import testing
+from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.server import create_app
-from pipeline.annotate.state import ServerConfig
 
 TASK = "lift_green"
 
