@@ -85,15 +85,18 @@ def draw(page: Any, values: np.ndarray, until: float = 1.0) -> None:
 
 
 def sketch(page: Any, episode_id: str, values: np.ndarray) -> None:
-    """Opens an episode in the sketch view, draws a curve and saves it; returns when the page says that it is saved.
+    """Opens an episode in the sketch view, draws a curve and saves it; returns when the server has confirmed it.
 
     Args:
       page: a signed-in `playwright.sync_api.Page`.
       episode_id: an episode of T frames.
       values: float[T] in [0, 1].
     """
-    page.evaluate("hash => { location.hash = hash }", f"#/sketch/{episode_id}")
+    page.evaluate("hash => history.replaceState(null, '', hash)", f"#/sketch/{episode_id}")
+    page.reload()  # rather than change the view that may just be opening the queue's next episode
     page.get_by_text(f"Episode {episode_id},").wait_for()
     draw(page, values)
-    page.get_by_role("button", name="Save").click()
-    page.get_by_text(f"Saved: {episode_id}").wait_for()
+    with page.expect_response("**/api/sketches") as answer:
+        page.get_by_role("button", name="Save").click()
+    if not answer.value.ok:
+        raise ArmchairError(f"the sketch of {episode_id} was not saved: {answer.value.text()}")
