@@ -69,7 +69,7 @@ class TeleoperationConfig:
     live_cameras: tuple[str, ...] = ()
     """Cameras to draw larger than recorded, by the environment's `render(camera, height, width)`; (): the pictures of
     the observation are shown."""
-    live_size: tuple[int, int] = (360, 480)
+    live_size: tuple[int, int] = (480, 640)
     """Height and width of those, in pixels."""
 
 
