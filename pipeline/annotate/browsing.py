@@ -9,7 +9,6 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from datasets import query as queries
 from datasets import schema
 from datasets.catalogue import EpisodeRow
-from datasets.notes import NoteKind
 from pipeline.annotate import wire
 from pipeline.annotate.errors import ApiError, refusals
 from pipeline.annotate.frames import Camera, Pictures
@@ -152,14 +151,8 @@ def find_film(state: AppState, episode_id: str, camera: str) -> tuple[Pictures, 
 
 def summaries(state: AppState, rows: Iterable[EpisodeRow]) -> list[wire.EpisodeSummary]:
     """Some episodes for a list, with who has sketched them for the server's task."""
-    sketched = state.store.sketched(state.config.task)
-    unusable = unusable_ids(state)
-    return [wire.summary(row, sketched.get(row.episode_id, set()), row.episode_id in unusable) for row in rows]
-
-
-def unusable_ids(state: AppState) -> set[str]:
-    """Episodes that somebody has called unusable for the task."""
-    return {note.episode_id for note in state.store.notes(state.config.task, kind=NoteKind.UNUSABLE)}
+    labels = state.labels.read()
+    return [wire.summary(row, labels.by(row.episode_id), row.episode_id in labels.unusable) for row in rows]
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """Routes that write: reserve an episode, save a sketch, take a note; and the queue that they work off."""
 
+import itertools
 import secrets
 import threading
 from collections.abc import Sequence
@@ -12,9 +13,8 @@ from datasets.leases import Lease
 from datasets.notes import Note, NoteKind
 from datasets.rewards import RewardSequence
 from pipeline.annotate import wire
-from pipeline.annotate.browsing import find_row, unusable_ids
+from pipeline.annotate.browsing import find_row
 from pipeline.annotate.errors import ApiError, refusals
-from pipeline.annotate.queue import Waiting
 from pipeline.annotate.sessions import CurrentUser
 from pipeline.annotate.state import AppState
 from pipeline.annotate.version import TOOL
@@ -31,15 +31,11 @@ def router(state: AppState) -> APIRouter:
     store, task = state.store, state.config.task
     locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def waiting(user: str, sketched: dict[str, set[str]], unusable: set[str]) -> list[Waiting]:
-        skipped = {note.episode_id for note in store.notes(task, kind=NoteKind.SKIP) if note.user == user}
-        return state.queue.waiting(user, sketched, skipped, unusable)
-
     @routes.get("/queue", summary="How far the task is, and what comes next for you", responses=refusals(401, 403))
     def queue(user: CurrentUser) -> wire.QueueAnswer:
-        sketched, unusable = store.sketched(task), unusable_ids(state)
-        mine = waiting(user, sketched, unusable)
-        progress = state.queue.progress(user, sketched, unusable, mine)
+        labels = state.labels.read()
+        waiting = state.queue.waiting(user, labels)
+        progress = state.queue.progress(user, labels, waiting)
         leases = store.leases(task, state.clock())
         taken = {lease.episode_id for lease in leases if lease.user != user}
         return wire.QueueAnswer(
@@ -50,10 +46,8 @@ def router(state: AppState) -> APIRouter:
             second_opinions_left=progress.second_opinions_left,
             by=[wire.Sketched(user=person, sketched=count) for person, count in progress.by.items()],
             upcoming=[
-                wire.QueueItem(
-                    **wire.summary(w.row, sketched.get(w.row.episode_id, set()), False).model_dump(), why=w.why
-                )
-                for w in [w for w in mine if w.row.episode_id not in taken][:_UPCOMING]
+                wire.QueueItem(**wire.summary(w.row, labels.by(w.row.episode_id), False).model_dump(), why=w.why)
+                for w in itertools.islice((w for w in waiting if w.row.episode_id not in taken), _UPCOMING)
             ],
             in_progress=[wire.InProgress(user=lease.user, episode_id=lease.episode_id) for lease in leases],
         )
@@ -67,7 +61,7 @@ def router(state: AppState) -> APIRouter:
     def take(user: CurrentUser, body: wire.LeaseRequest) -> wire.LeaseAnswer:
         if body.episode_id is not None:
             return _answer(state, _take(state, [find_row(state, body.episode_id).episode_id], user, body.anyway))
-        ids = [w.row.episode_id for w in waiting(user, store.sketched(task), unusable_ids(state))]
+        ids = [w.row.episode_id for w in state.queue.waiting(user, state.labels.read())]
         taken = {lease.episode_id for lease in store.leases(task, state.clock()) if lease.user != user}
         free = [i for i in ids if i not in taken][:_CANDIDATES]
         if not free:

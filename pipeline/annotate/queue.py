@@ -3,11 +3,12 @@
 import collections
 import dataclasses
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from datasets.catalogue import EpisodeRow
 from datasets.query import Query
 from datasets.store import Store
+from pipeline.annotate.labels import Labels
 from pipeline.annotate.order import in_order, is_demonstration, wants_second_opinion
 
 DEMONSTRATION, NEXT, SECOND_OPINION = "demonstration", "next", "second opinion"
@@ -59,39 +60,29 @@ class SketchQueue:
                 self._count = count
             return self._rows
 
-    def waiting(
-        self, user: str, sketched: dict[str, set[str]], skipped: Collection[str], unusable: Collection[str]
-    ) -> list[Waiting]:
-        """What waits for one person, in order; who has reserved what is not looked at.
-
-        Args:
-          user: the person.
-          sketched: episode id -> who has sketched it.
-          skipped: ids of the episodes that this person does not want to see again.
-          unusable: ids of those that nobody should see again.
-        """
+    def waiting(self, user: str, labels: Labels) -> list[Waiting]:
+        """What waits for one person, in order; who has reserved what is not looked at."""
+        skipped = labels.skipped.get(user, frozenset())
         waiting = []
         for row in self.rows():
             episode_id = row.episode_id
-            if episode_id in skipped or episode_id in unusable:
+            if episode_id in skipped or episode_id in labels.unusable:
                 continue
-            people = sketched.get(episode_id)
+            people = labels.by(episode_id)
             if not people:
                 waiting.append(Waiting(row, DEMONSTRATION if is_demonstration(row) else NEXT))
             elif episode_id in self._twice and len(people) == 1 and user not in people:
                 waiting.append(Waiting(row, SECOND_OPINION))
         return waiting
 
-    def progress(
-        self, user: str, sketched: dict[str, set[str]], unusable: Collection[str], waiting: Sequence[Waiting]
-    ) -> Progress:
-        """How far the task is; arguments as `waiting`, and its result."""
-        usable = [row.episode_id for row in self.rows() if row.episode_id not in unusable]
-        by = collections.Counter(person for i in usable for person in sketched.get(i, ()))
+    def progress(self, user: str, labels: Labels, waiting: Sequence[Waiting]) -> Progress:
+        """How far the task is; `waiting` is what waits for the person."""
+        usable = [row.episode_id for row in self.rows() if row.episode_id not in labels.unusable]
+        by = collections.Counter(person for i in usable for person in labels.by(i))
         return Progress(
             total=len(usable),
-            sketched=sum(bool(sketched.get(i)) for i in usable),
+            sketched=sum(bool(labels.by(i)) for i in usable),
             mine=by[user],
             second_opinions_left=sum(w.why == SECOND_OPINION for w in waiting),
-            by={person: by[person] for person in sorted(by, key=lambda p: (-by[p], p)) if by[person]},
+            by={person: count for person, count in sorted(by.items(), key=lambda item: (-item[1], item[0])) if count},
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import uvicorn
 
 from datasets.console import console
-from datasets.errors import ArmchairError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.store import Store
 from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.security import BODY_BYTES, is_everywhere, is_loopback
@@ -45,6 +45,10 @@ def serve(store: Store, config: ServerConfig, open_browser: bool = True) -> None
                 f"no episode in {store.root} {wanted}: see `armchair store ls --store {store.root}`, "
                 "or give --query to sketch others"
             )
+        with contextlib.suppress(BadEpisodeError):  # whoever opens it will be told
+            state.pictures.get(
+                state.queue.rows()[0]
+            )  # TensorFlow's first file takes half a second: not the annotator's
         options = uvicorn.Config(
             app,
             log_level="warning",

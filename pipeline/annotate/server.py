@@ -1,5 +1,7 @@
 """The sketching page's server: everything that it answers, put together."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -16,13 +18,18 @@ STATIC = Path(__file__).parent / "static"
 """The page itself."""
 
 
-def create_app(store: Store, config: ServerConfig) -> FastAPI:
+def create_app(store: Store, config: ServerConfig, clock: Callable[[], float] = time.time) -> FastAPI:
     """The server as an ASGI app; `app.state.armchair` is its `AppState`, which has the tokens of the links.
+
+    Args:
+      store: whose episodes are sketched.
+      config: see `ServerConfig`.
+      clock: Unix seconds.
 
     Raises:
       ArmchairError: if the query cannot be read, or the annotators' names are not distinct.
     """
-    state = AppState(store, config)
+    state = AppState(store, config, clock)
     app = FastAPI(
         title="Armchair's sketching page",
         version=VERSION,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datasets.store import Store
 from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.frames import PictureCache
+from pipeline.annotate.labels import LabelReader
 from pipeline.annotate.queue import SketchQueue
 from pipeline.annotate.sessions import Sessions
 
@@ -20,6 +21,7 @@ class AppState:
         self.clock = clock
         self.sessions = Sessions(config.annotators, config.session_hours * 3600, clock)
         self.pictures = PictureCache(store)
+        self.labels = LabelReader(store, config.task)
         self.queue = SketchQueue(store, config.task, config.query, config.second_opinions, config.seed)
         self.teleop = False  # whether demonstrations can be made here; the routes for them say so
 

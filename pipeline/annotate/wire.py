@@ -1,5 +1,6 @@
 """What goes over the wire: the bodies of requests and answers, as the OpenAPI description tells them."""
 
+from collections.abc import Set
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -194,7 +195,7 @@ class NoteSaved(NoteAnswer):
     note_id: str
 
 
-def summary(row: EpisodeRow, sketched_by: set[str], unusable: bool) -> EpisodeSummary:
+def summary(row: EpisodeRow, sketched_by: Set[str], unusable: bool) -> EpisodeSummary:
     """An episode's row as an answer."""
     return EpisodeSummary(
         episode_id=row.episode_id, task_id=row.task_id, dataset=row.dataset, policy_id=row.policy_id,
