@@ -2,7 +2,7 @@
 
 import { formatTime } from "./dom.js";
 
-export const MARGIN = { left: 44, right: 18, top: 12, bottom: 36 }; // pixels around the plot: the scale, and the ruler below
+export const MARGIN = { left: 50, right: 20, top: 12, bottom: 36 }; // pixels around the plot: the scale, and the ruler below
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [14, 5], [5, 2, 2, 2, 2, 2]]; // overlays differ by these, not by colour only
 const FRAME_STEPS = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 10000, 20000];
 const TICK_ROOM = 64; // pixels that a label of the ruler needs
@@ -147,8 +147,9 @@ export function hatchOf(pen, palette, ratio) {
 
 /** The curve and the hatching, over frames from <= t <= to only. */
 export function paintCurve(pen, g, palette, hatch, curve, from, to) {
-  const left = from <= 0 ? 0 : g.x(from - 1);
-  const right = to >= g.numSteps - 1 ? g.width : g.x(to + 1);
+  // Whole pixels: a clip through the middle of one would leave a seam in the ground under the curve.
+  const left = from <= 0 ? 0 : Math.floor(g.x(from - 1));
+  const right = to >= g.numSteps - 1 ? g.width : Math.ceil(g.x(to + 1));
   pen.save();
   pen.beginPath();
   pen.rect(left, 0, right - left, g.bottom + 3);
@@ -156,7 +157,7 @@ export function paintCurve(pen, g, palette, hatch, curve, from, to) {
   pen.clearRect(left, 0, right - left, g.bottom + 3);
   pen.lineJoin = "round";
   pen.lineCap = "round";
-  const [first, last] = [Math.max(from - 2, 0), Math.min(to + 2, g.numSteps - 1)];
+  const [first, last] = [Math.max(from - 3, 0), Math.min(to + 3, g.numSteps - 1)];
   for (let a = first; a <= last; ) {
     let b = a;
     while (b < last && curve.drawn[b + 1] === curve.drawn[a]) b++;
@@ -220,7 +221,7 @@ export function paintCursor(pen, g, palette, { frame, level, curve, rubber, rate
     pen.lineWidth = 2;
     pen.stroke();
     if (curve.drawn[frame]) dot(pen, palette, x, g.y(curve.values[frame]), palette.accent);
-    tag(pen, palette, level.toFixed(2), g.left - 4, g.y(level), "right", false);
+    tag(pen, palette, level.toFixed(2), g.left - 6, g.y(level), "right", false);
     const value = curve.drawn[frame] ? curve.values[frame].toFixed(2) : "–";
     const leftSide = x > g.right - 60;
     tag(pen, palette, value, x + (leftSide ? -12 : 12), Math.max(curve.drawn[frame] ? g.y(curve.values[frame]) - 14 : g.top + 12, g.top + 10), leftSide ? "right" : "left", true);

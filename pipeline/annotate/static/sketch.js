@@ -159,7 +159,7 @@ class SketchView {
   #showTitle({ detail, correcting }) {
     const { episode_id: id, num_steps: frames, control_rate_hz: rate, episode_type: type, cameras } = detail;
     const second = !correcting && othersOf(detail).length;
-    const facts = [`${frames} frames`, rate ? formatTime((frames - 1) / rate) : null, cameras.length ? null : "no camera", type, detail.dataset];
+    const facts = [`${frames} frames`, rate ? formatTime((frames - 1) / rate) : null, cameras.length ? null : "no camera", kindOf(type), detail.dataset];
     clear(this.title).append(
       el("h1", {}, id),
       el("span", { class: "muted" }, facts.filter(Boolean).join(" · ")),
@@ -367,4 +367,9 @@ function othersOf({ sketches }) {
   return sketches
     .filter(({ mine, latest }) => !mine && latest)
     .map(({ user, values }, colorIndex) => ({ label: user, values, style: "sketch", colorIndex }));
+}
+
+/** `EPISODE_ROBOT_AGENT` as people say it: `robot agent`. */
+function kindOf(episodeType) {
+  return episodeType.replace(/^EPISODE_/, "").replaceAll("_", " ").toLowerCase();
 }

@@ -53,11 +53,11 @@ export class FinishTools {
     this.meter = el("progress", { max: 1, value: 0, "aria-label": "Frames drawn" });
     this.count = el("p", { class: "finish-count" });
     this.comment = tool("Comment", "M", "Comment on the episode", actions.comment);
-    this.unusable = tool("Unusable…", "U", "Unusable video, with a reason", actions.unusable);
+    this.unusable = tool("Unusable video…", "U", "Unusable video, with a reason", actions.unusable);
     this.skip = tool("Skip", "N", "Skip: somebody else may draw it", actions.skip);
     this.save = tool("Save & next", "Ctrl+Enter", "Save and go on to the next", actions.save, { class: "button primary" });
     this.element = el("section", { class: "panel finish", "aria-label": "Finish" }, this.count, this.meter,
-      el("div", { class: "finish-row" }, this.comment, this.unusable), el("div", { class: "finish-row" }, this.skip, this.save));
+      el("div", { class: "finish-row" }, this.comment, this.skip), el("div", { class: "finish-row" }, this.unusable), el("div", { class: "finish-row" }, this.save));
     root.append(this.element);
   }
 
