@@ -1,57 +1,70 @@
-"""The two ways to talk to a store's index: reading, which never waits, and writing, one at a time."""
+"""The two ways to talk to a store's index, whatever database keeps it: reading, and writing, one at a time.
 
+`datasets.sqlite` and `datasets.postgres` say what differs between the databases; `datasets.location` says which of them
+a store uses.
+"""
+
+import abc
 import contextlib
-import os
-import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 
 from datasets.errors import StoreError
-from datasets.tables import tables
+from datasets.tables import EPISODES, tables
 
-_BUSY_TIMEOUT_S = 120  # a writer holds the lock for some 10 ms an episode: this is hundreds of writers in a queue
+BUSY_TIMEOUT_S = 120  # a writer holds the lock for some 10 ms an episode: this is hundreds of writers in a queue
+POOL = {"pool_size": 5, "max_overflow": 35}  # connections: as many as a web server has threads, 5 of them kept
 
 
-class Index:
-    """An index file that several processes read and write at once (SQLite, write-ahead log)."""
+class Index(abc.ABC):
+    """The index of one store, which several threads, processes and machines read and write at once."""
 
-    def __init__(self, path: Path):
-        """Connects lazily. Picklable things hold the path, not this."""
-        self.path = path
-        self._engine = sql.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_TIMEOUT_S})
-        sql.event.listen(self._engine, "connect", _on_connect)
-        sql.event.listen(self._engine, "begin", _on_begin)
-        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
-        self._queue = threading.Lock()  # SQLite's own waiters poll, and may starve; threads of one process line up
+    def __init__(self, root: Path, name: str, engine: sql.Engine):
+        """Connects lazily. Picklable things hold the store's root, not this.
+
+        Args:
+          root: of the store.
+          name: of the index, for messages.
+          engine: that begins a transaction as a writer where its execution option `writes` is set.
+        """
+        self.root = root
+        self.name = name
+        self._engine = engine
+        self._writer = engine.execution_options(writes=True)
+        # Threads of one process line up here: SQLite's waiters poll, and may starve; PostgreSQL's hold connections.
+        self._queue = threading.Lock()
         self._is_current = False
+        weakref.finalize(self, engine.dispose)  # or psycopg warns of connections that nobody closed
 
-    @staticmethod
-    def create(path: Path) -> None:
+    @abc.abstractmethod
+    def exists(self) -> bool:
+        """Whether there is an index. Raises StoreError if that cannot be found out."""
+
+    @abc.abstractmethod
+    def create(self) -> None:
         """Makes an empty index, whole or not at all. Does nothing if there is one, whoever made it."""
-        if path.exists():
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staged = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
-        try:
-            with contextlib.closing(sqlite3.connect(staged)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
-            engine = sql.create_engine(f"sqlite:///{staged}")
-            tables.create_all(engine)
-            engine.dispose()
-            with contextlib.suppress(FileExistsError):
-                os.link(staged, path)
-        finally:
-            staged.unlink(missing_ok=True)
+
+    @abc.abstractmethod
+    def make_usable(self) -> None:
+        """Makes an empty index in place of a lost or damaged one; a sound one stays as it is."""
+
+    @abc.abstractmethod
+    def explain(self, error: sql.exc.DatabaseError) -> StoreError:
+        """What the database means, in one sentence."""
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sql.Connection]:
         """A connection that sees one state of the index and never waits for writers."""
-        with _plain_errors(self.path):
+        with self.plain_errors():
             self._upgrade()
             with self._engine.begin() as connection:
                 yield connection
@@ -60,10 +73,10 @@ class Index:
     def write(self) -> Iterator[sql.Connection]:
         """A connection that holds the only write lock, and commits if the block ends well.
 
-        The lock is taken at the start (BEGIN IMMEDIATE): what the block reads stays true until it commits, and a
-        process that is killed inside lets go of it with nothing written.
+        The lock is taken at the start: what the block reads stays true until it commits, and a process that is killed
+        inside lets go of it with nothing written.
         """
-        with _plain_errors(self.path):
+        with self.plain_errors():
             self._upgrade()
             with self._queue, self._writer.begin() as connection:
                 yield connection
@@ -71,6 +84,29 @@ class Index:
     def close(self) -> None:
         """Closes idle connections; the next `read` or `write` opens them again."""
         self._engine.dispose()
+
+    @contextlib.contextmanager
+    def plain_errors(self) -> Iterator[None]:
+        """Turns what the database says into a StoreError; a broken constraint is a bug of ours and passes."""
+        try:
+            yield
+        except sql.exc.DatabaseError as error:
+            if isinstance(error, sql.exc.IntegrityError):
+                raise
+            raise self.explain(error) from error
+
+    def has_tables(self) -> bool:
+        """Whether the database holds at least the table `Episodes`."""
+        with self._engine.begin() as connection:
+            return sql.inspect(connection).has_table(EPISODES.name)
+
+    def create_tables(self) -> None:
+        """Makes the tables that are missing, under the lock, so that of two processes one finds nothing to do."""
+        with self._queue, self._writer.begin() as connection:
+            tables.create_all(connection)
+            for table in tables.sorted_tables:  # those that an older index has not got on a table that it has
+                for index in table.indexes:
+                    index.create(connection, checkfirst=True)
 
     def _upgrade(self) -> None:
         """Adds the tables that an index of an older Armchair lacks, when it is first used.
@@ -81,9 +117,8 @@ class Index:
             return
         with self._engine.begin() as connection:
             there = sql.inspect(connection).get_table_names()
-        if "Episodes" in there and not set(tables.tables) <= set(there):
-            with self._queue, self._writer.begin() as connection:
-                tables.create_all(connection)  # under the lock, so that of two processes one finds nothing to do
+        if EPISODES.name in there and not set(tables.tables) <= set(there):
+            self.create_tables()
         self._is_current = True
 
 
@@ -92,42 +127,26 @@ def insert_new(connection: sql.Connection, table: sql.Table, rows: Iterable[Mapp
     rows = [dict(row) for row in rows]
     if not rows:
         return 0
-    result = connection.execute(sqlite.insert(table).on_conflict_do_nothing(index_elements=table.primary_key), rows)
-    return result.rowcount
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    new = insert(table).on_conflict_do_nothing(index_elements=table.primary_key)
+    # Without the option, SQLAlchemy does not count what it sends to PostgreSQL in batches.
+    return connection.execute(new, rows, execution_options={"preserve_rowcount": True}).rowcount
+
+
+class _JsonTexts(GenericFunction):
+    """The texts of a JSON array, as a table with the column `value`."""
+
+    name = "json_each"
+    identifier = "armchair_json_texts"
+    inherit_cache = True
+
+
+@compiles(_JsonTexts, "postgresql")
+def _json_texts_of_postgres(element: _JsonTexts, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_array_elements_text{compiler.process(element.clause_expr, **options)}"
 
 
 def among(column: sql.ColumnElement[str], values: Iterable[str]) -> sql.ColumnElement[bool]:
-    """`column IN (values)` for any number of values (SQLite allows 32,766 bound parameters)."""
-    wanted = sql.func.json_each(sql.literal(list(values), sql.JSON)).table_valued("value")
+    """`column IN (values)` for any number of values (SQLite allows 32,766 bound parameters, PostgreSQL 65,535)."""
+    wanted = _JsonTexts(sql.literal(list(values), sql.JSON)).table_valued("value")
     return column.in_(sql.select(wanted.c.value))
-
-
-def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # SQLAlchemy says BEGIN itself; the driver would begin too late
-    connection.execute("PRAGMA foreign_keys=ON")
-    # A power cut may lose the last commits, never the file; the next `add` finds the shards again.
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _on_begin(connection: sql.Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-@contextlib.contextmanager
-def _plain_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sql.exc.OperationalError as error:
-        if "locked" not in str(error.orig):
-            raise _damaged(path, error) from error
-        raise StoreError(
-            f"{path} has been locked by another process for {_BUSY_TIMEOUT_S} s: see which one hangs (`fuser {path}`)"
-        ) from error
-    except sql.exc.DatabaseError as error:
-        if isinstance(error, sql.exc.IntegrityError):
-            raise
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: sql.exc.DatabaseError) -> StoreError:
-    return StoreError(f"{path} cannot be used ({error.orig}): run `armchair store rebuild-index --store {path.parent}`")

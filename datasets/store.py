@@ -2,6 +2,7 @@
 
 ```
 ROOT/index.sqlite                                                what there is; can be rebuilt from the rest
+ROOT/index.json                                                  or: the URL of the PostgreSQL database that holds it
 ROOT/episodes/DATASET/1.0.0/DATASET-train.tfrecord-00000         one episode a shard, plain RLDS/TFDS
 ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequence drawn by a person
 ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
@@ -25,11 +26,11 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from datasets import catalogue, features, files, leases, notes, upkeep, validate
+from datasets import catalogue, features, files, leases, location, notes, upkeep, validate
 from datasets.catalogue import EpisodeRow
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, StoreError
-from datasets.index import Index, among
+from datasets.index import among
 from datasets.leases import Lease
 from datasets.notes import Note
 from datasets.predictions import read_origin, read_predictions
@@ -37,6 +38,7 @@ from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
+from datasets.sqlite import SqliteIndex
 from datasets.tables import EPISODES, NOTES, REWARD_MODELS, REWARD_SEQUENCES
 
 
@@ -62,25 +64,38 @@ class Store:
     """Episodes, sketches and predictions under one folder. Safe to use from several processes at once."""
 
     def __init__(self, root: Path | str):
-        """Names a store without looking at the disk; `open` and `create` are what you want."""
+        """Names a store without opening it; `open` and `create` are what you want."""
         self.root = Path(root)
-        self._index = Index(self.root / "index.sqlite")
+        self._index = location.index_of(self.root)
         self._directories: dict[str, ShardDirectory] = {}
 
     @classmethod
-    def create(cls, root: Path | str) -> "Store":
-        """Opens the store at `root`, making it first where there is none, and its index where that is lost."""
+    def create(cls, root: Path | str, index_url: str | None = None) -> "Store":
+        """Opens the store at `root`, making it first where there is none, and its index where that is lost.
+
+        Args:
+          root: folder of the store.
+          index_url: of a PostgreSQL database to keep the index in from now on, `postgresql+psycopg://user@host/db`;
+            without it, the index is where it was, or in a file of the store. See `datasets.location`.
+
+        Raises:
+          StoreError: if the index cannot be reached, or cannot be moved there.
+        """
+        if index_url is not None:
+            location.remember(Path(root), index_url)
         store = cls(root)
-        if not store._index.path.exists() and (store.root / "episodes").is_dir():
+        if not store._index.exists() and (store.root / "episodes").is_dir():
             store.rebuild_index()
-        Index.create(store._index.path)
+        store._index.create()
+        if index_url is not None:
+            SqliteIndex(store.root).remove()  # if there was one: from the next write on it would be out of date
         return store
 
     @classmethod
     def open(cls, root: Path | str) -> "Store":
         """Opens the store at `root`. Raises StoreError if there is none."""
         store = cls(root)
-        if not store._index.path.is_file():
+        if not store._index.exists():
             if (store.root / "episodes").is_dir():
                 raise StoreError(f"{root} has lost its index: run `armchair store rebuild-index --store {root}`")
             raise StoreError(f"{root} is not a store (no index.sqlite): check the path, or `armchair ingest` into it")

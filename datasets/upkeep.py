@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def rebuild(root: Path, index: Index) -> Counts:
     Episodes are read before the index is locked, so that writers wait only for the sketches and side shards; an episode
     that is added meanwhile is found by its place after the last one read. Plain TFDS is told how many shards there are.
     """
-    _make_usable(index)
+    index.make_usable()
     problems: list[Problem] = []
     found = list(_describe_all(root, problems))
     with index.write() as connection:
@@ -105,23 +104,6 @@ def _insert_card_file(connection: sql.Connection, _root: Path, path: Path) -> No
 
 def _count(connection: sql.Connection, table: sql.Table, *conditions: sql.ColumnElement[bool]) -> int:
     return connection.execute(sql.select(sql.func.count()).select_from(table).where(*conditions)).scalar_one()
-
-
-def _make_usable(index: Index) -> None:
-    try:
-        if index.path.exists():
-            with index.read() as connection:
-                connection.execute(sql.select(EPISODES).limit(1)).all()
-                found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-                if found != "ok":
-                    raise StoreError(f"{index.path} is damaged ({found})")
-    except StoreError:
-        index.path.rename(index.path.with_name(f"{index.path.name}.damaged-{int(time.time())}"))
-    if not index.path.exists():
-        index.close()
-        for suffix in ("-wal", "-shm"):  # belong to the lost file; SQLite would replay them into the new one
-            Path(f"{index.path}{suffix}").unlink(missing_ok=True)
-        Index.create(index.path)
 
 
 def _shard_paths(directory: ShardDirectory) -> list[Path]:

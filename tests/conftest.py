@@ -10,6 +10,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # tests are the same everywhere
 os.environ.setdefault("MPLBACKEND", "agg")
 
+pytest_plugins = ["tests.postgres"]  # a server for whoever asks for one
+
 # No deadline: TensorFlow's first call of a kind takes half a second, on a busy machine more; pytest-timeout watches.
 hypothesis.settings.register_profile(
     "armchair", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]

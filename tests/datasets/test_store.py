@@ -1,5 +1,6 @@
 """What goes into the store comes out of it, once, unchanged, whatever is added beside it."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -8,6 +9,7 @@ import pickle
 import sqlite3
 
 import numpy as np
+import psycopg
 import pytest
 import sqlalchemy as sql
 import tensorflow_datasets as tfds
@@ -43,8 +45,11 @@ def add_predictions(store, name, values, model=MODEL):
 
 
 @pytest.fixture
-def store(tmp_path):
-    return Store.create(tmp_path / "store")
+def store(create_store):
+    return create_store()
+
+
+only_sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # tests about its file
 
 
 @pytest.fixture
@@ -62,8 +67,16 @@ def full(store):
 
 def index_rows(root):
     """Everything that the index holds, read without our code."""
-    connection = sqlite3.connect(root / "index.sqlite")
-    return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"'))) for name in tables.tables}
+    with connect(root) as connection:
+        return {name: sorted(map(repr, connection.execute(f'SELECT * FROM "{name}"'))) for name in tables.tables}
+
+
+def connect(root):
+    """A connection to the index without our code."""
+    if (root / "index.json").exists():
+        url = json.loads((root / "index.json").read_text())["url"]
+        return psycopg.connect(url.replace("+psycopg", ""), autocommit=True)
+    return contextlib.closing(sqlite3.connect(root / "index.sqlite"))
 
 
 # Episodes
@@ -118,13 +131,14 @@ def test_plain_tfds_reads_the_store(full):
 
 
 def test_public_names_are_sketchys(full):
-    connection = sqlite3.connect(full.root / "index.sqlite")
     query = (
-        'SELECT E.DataPath, A.ArchiveFile, R."Values" FROM Episodes E JOIN EpisodeTags T USING (EpisodeId) '
-        "JOIN RewardSequences R USING (EpisodeId) JOIN ArchiveFiles A USING (EpisodeId) WHERE T.Tag = 'good' "
-        "AND R.Type = 'REWARD_SKETCH' AND R.RewardTaskId = 'lift_green' AND E.EpisodeType = 'EPISODE_ROBOT_AGENT'"
+        'SELECT E."DataPath", A."ArchiveFile", R."Values" FROM "Episodes" E JOIN "EpisodeTags" T USING ("EpisodeId") '
+        'JOIN "RewardSequences" R USING ("EpisodeId") JOIN "ArchiveFiles" A USING ("EpisodeId") '
+        """WHERE T."Tag" = 'good' AND R."Type" = 'REWARD_SKETCH' AND R."RewardTaskId" = 'lift_green' """
+        """AND E."EpisodeType" = 'EPISODE_ROBOT_AGENT'"""
     )
-    ((path, archive, values),) = connection.execute(query).fetchall()
+    with connect(full.root) as connection:
+        ((path, archive, values),) = connection.execute(query).fetchall()
     assert (full.root / path).is_file() and archive == "log-3"
     np.testing.assert_array_equal(np.frombuffer(values, "<f4"), [0, 0.5, 1])
 
@@ -353,6 +367,7 @@ def test_verify_finds(full, spoil, said):
     assert all(any(problem.startswith(start) for problem in found) for start in said), found
 
 
+@only_sqlite
 @pytest.mark.parametrize("how", ["lost", "lost with its log left", "garbage", "cut", "sound"])
 def test_rebuild_index_restores_everything(full, how):
     before = index_rows(full.root)
@@ -395,6 +410,7 @@ def test_rebuild_with_a_lost_shard_keeps_those_after_it(full):
         Store.open(full.root).add(small(8), "even")
 
 
+@only_sqlite
 def test_create_heals_a_lost_index(full):
     before = index_rows(full.root)
     (full.root / "index.sqlite").unlink()
@@ -432,12 +448,14 @@ def test_mistakes_are_one_sentence(full, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+@only_sqlite
 def test_a_damaged_index_is_one_sentence(full):
     (full.root / "index.sqlite").write_bytes(b"not a database" * 999)
     with pytest.raises(StoreError, match="rebuild-index"):
         Store.open(full.root).query(Query())
 
 
+@only_sqlite
 def test_reading_never_waits_for_a_writer(full):
     with sqlite3.connect(full.root / "index.sqlite", isolation_level=None) as connection:
         connection.execute("BEGIN IMMEDIATE")
