@@ -16,6 +16,7 @@ export const typeName = (type) => TYPES[type] ?? type;
 
 export class EpisodePane {
   #open = null; // {detail, viewer, pad}
+  #coming = null; // id of the episode that is being fetched: what is pressed now is not meant for the one still shown
   #abort = new AbortController();
   #group = "Episode";
 
@@ -48,14 +49,18 @@ export class EpisodePane {
     this.#abort.abort();
     const { signal } = (this.#abort = new AbortController());
     const path = `/episodes/${encodeURIComponent(episodeId)}`;
+    this.#coming = episodeId;
     try {
       const [detail, prediction] = await Promise.all([
         this.context.api.get(path, { signal }),
         modelId ? this.context.api.get(`${path}/predictions`, { query: { model_id: modelId }, signal }) : null,
       ]);
-      if (!signal.aborted) this.#layOut(detail, prediction);
+      if (signal.aborted) return;
+      this.#coming = null;
+      this.#layOut(detail, prediction);
     } catch (error) {
       if (error.name === "AbortError") return;
+      this.#coming = null;
       this.#putAway();
       clear(this.element).append(el("div", { class: "panel notice", role: "alert" }, el("p", {}, error.message),
         el("button", { class: "button", type: "button", onclick: () => this.show(episodeId, modelId) }, "Try again")));
@@ -109,7 +114,11 @@ export class EpisodePane {
 
   #actions(keys) {
     const { context } = this;
-    const button = (label, combo, does, run, more = {}) => keys.button(label, combo, () => this.#open && run(), { group: this.#group, does, ...more });
+    const ready = (run) => () => {
+      if (this.#coming) context.announce(`${this.#coming} is still on its way: press again when it is there.`);
+      else if (this.#open) run();
+    };
+    const button = (label, combo, does, run, more = {}) => keys.button(label, combo, ready(run), { group: this.#group, does, ...more });
     this.success = button("✓ Success", "S", "The episode succeeded", () => this.#say("verdict", "success"), { "aria-label": "Verdict: success" });
     this.failure = button("✕ Failure", "F", "The episode failed", () => this.#say("verdict", "failure"), { "aria-label": "Verdict: failure" });
     const comment = button("Comment", "M", "Comment on the episode", async () => {
@@ -123,7 +132,7 @@ export class EpisodePane {
       if (reason && id === this.episodeId) await this.#say("unusable", reason);
     });
     this.sketchLink = el("a", { class: "button primary", "aria-keyshortcuts": "E" }, el("span", { class: "label" }, "Sketch it"), el("kbd", { class: "kbd", "aria-hidden": "true" }, "E"));
-    keys.add("E", "Sketch it, or correct your sketch", () => this.#open && context.go(this.sketchLink.getAttribute("href")), this.#group);
+    keys.add("E", "Sketch it, or correct your sketch", ready(() => context.go(this.sketchLink.getAttribute("href"))), this.#group);
     return el("div", { class: "episode-actions", role: "toolbar", "aria-label": "Episode" },
       el("span", { class: "cluster" }, this.success, this.failure), comment, unusable, this.sketchLink);
   }

@@ -127,7 +127,7 @@ def test_opening_shows_everybodys_sketch_and_what_was_said(store, serve, sign_in
     (row,) = [row for row in store.query(Query()) if row.episode_id == "fake-0"]
     assert row.verdict == "failure"
     page.keyboard.press("E")
-    page.wait_for_function("location.hash === '#/sketch/fake-0'")
+    page.wait_for_function("() => location.hash === '#/sketch/fake-0'")
 
 
 def test_read_only(store, serve, sign_in):
