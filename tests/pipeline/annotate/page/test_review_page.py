@@ -107,8 +107,8 @@ def test_a_key_never_judges_the_episode_before(store, serve, sign_in):
     page.keyboard.press("N")
     page.keyboard.press("F")
     page.wait_for_function("() => document.getElementById('status').textContent.includes('fake-2 is still on its way')")
-    page.unroute("**/api/episodes/fake-2")
     held[0].continue_()
+    page.unroute("**/api/episodes/fake-2")
     opened(page, "fake-2")
     assert store.notes() == []
     page.keyboard.press("F")
