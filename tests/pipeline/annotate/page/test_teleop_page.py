@@ -207,7 +207,7 @@ def test_a_gamepad_drives(window, demonstrate):
 
     def press(index):
         button(index, 1)
-        page.wait_for_timeout(120)  # the page looks every 50 ms
+        page.wait_for_timeout(200)  # the page looks every 50 ms
         button(index, 0)
 
     press(9)  # start
