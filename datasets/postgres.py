@@ -83,8 +83,7 @@ def parse(url: str) -> sql.URL:
         raise StoreError(f"the index cannot be at {url!r}, which is no URL: write it like {_EXAMPLE}") from error
     if parsed.password is not None or "password" in parsed.query:
         raise StoreError(
-            f"the index's URL {parsed.render_as_string()} holds a password, which would lie in the store: "
-            "take it out, and put it into ~/.pgpass"
+            "the index's URL holds a password, which would lie in the store: take it out, and put it into ~/.pgpass"
         )
     if parsed.drivername not in ("postgresql", _DRIVER) or not parsed.database:
         raise StoreError(f"the index cannot be at {url!r}: write it like {_EXAMPLE}")

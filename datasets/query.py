@@ -117,8 +117,9 @@ class Query:
         if self.tag is not None:
             yield episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(tags.Tag == self.tag))
         if self.text is not None:
+            names = episodes.EpisodeId + "\n" + episodes.TaskId + "\n" + episodes.PolicyId + "\n" + episodes.Source
             yield sql.or_(
-                *(_contains(episodes[name], self.text) for name in ("EpisodeId", "TaskId", "PolicyId", "Source")),
+                _contains(names, self.text),  # once a row: four times cost twice the time
                 episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(_contains(tags.Tag, self.text))),
             )
         if self.has_sketch is not None:

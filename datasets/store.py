@@ -101,6 +101,11 @@ class Store:
             raise StoreError(f"{root} is not a store (no index.sqlite): check the path, or `armchair ingest` into it")
         return store
 
+    @property
+    def index_name(self) -> str:
+        """Where the index is: the path of a file, or a URL."""
+        return self._index.name
+
     # Episodes
 
     def add(self, episode: Episode, dataset: str) -> Added:

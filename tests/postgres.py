@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -42,7 +43,8 @@ class PostgresServer:
         schema = f"store_{next(self._numbers)}"
         with self.connect() as connection:
             connection.execute(f"CREATE SCHEMA {schema}")
-        return f"postgresql+psycopg://armchair@/postgres?host={self.folder}&options=-csearch_path%3D{schema}"
+        socket = quote(str(self.folder), safe="")
+        return f"postgresql+psycopg://armchair@/postgres?host={socket}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""`armchair store ls|info|query|verify|rebuild-index`: looks into a store, and after it."""
+"""`armchair store create|ls|info|query|verify|rebuild-index`: makes a store, looks into it, and after it."""
 
 import dataclasses
 import itertools
@@ -16,6 +16,17 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from datasets.catalogue import EpisodeRow
+
+
+@dataclasses.dataclass(frozen=True)
+class Create:
+    """Makes an empty store, or moves the index of one to PostgreSQL. Other commands make a store when they need one."""
+
+    store: Path
+    """Folder of the store."""
+    index_url: str | None = None
+    """PostgreSQL database for the index, for a team: postgresql+psycopg://USER@HOST/DATABASE; its password belongs into
+    ~/.pgpass. Without it, the index is a file in the store."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,10 +78,13 @@ class RebuildIndex:
 def main(args: list[str]) -> None:
     """Runs the stage."""
     configs: dict[str, Any] = {
-        "ls": Ls, "info": Info, "query": QueryEpisodes, "verify": Verify, "rebuild-index": RebuildIndex,
+        "create": Create, "ls": Ls, "info": Info, "query": QueryEpisodes, "verify": Verify,
+        "rebuild-index": RebuildIndex,
     }  # fmt: skip
     config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair store")
     match config:
+        case Create():
+            _create(config)
         case Ls():
             _ls(config)
         case Info():
@@ -81,6 +95,14 @@ def main(args: list[str]) -> None:
             _verify(config)
         case RebuildIndex():
             _rebuild_index(config)
+
+
+def _create(config: Create) -> None:
+    from datasets.query import Query
+    from datasets.store import Store
+
+    store = Store.create(config.store, config.index_url)
+    print(f"{config.store}: a store of {store.count(Query()):,} episodes, its index in {store.index_name}")
 
 
 def _ls(config: Ls) -> None:
@@ -161,7 +183,10 @@ def _rebuild_index(config: RebuildIndex) -> None:
     counts = Store(config.store).rebuild_index()
     for problem in counts.problems:
         print(f"{problem.severity}: {problem}")
-    print(f"indexed {counts.episodes:,} episodes, {counts.sketches:,} sketches, {counts.predictions:,} predictions")
+    print(
+        f"indexed {counts.episodes:,} episodes, {counts.sketches:,} sketches, {counts.predictions:,} predictions, "
+        f"{counts.notes:,} notes"
+    )
 
 
 def _hours(rows: Iterable["EpisodeRow"]) -> float:

@@ -86,7 +86,7 @@ def test_verify_is_silent_about_a_sound_store_and_fails_on_a_damaged_one(root, c
 def test_rebuild_index(root, capsys):
     (root / "index.sqlite").unlink()
     status, out, _ = run(capsys, root, "rebuild-index")
-    assert (status, out) == (0, "indexed 4 episodes, 1 sketches, 0 predictions\n")
+    assert (status, out) == (0, "indexed 4 episodes, 1 sketches, 0 predictions, 0 notes\n")
     assert run(capsys, root, "verify")[0] == 0
 
 
@@ -110,3 +110,14 @@ def test_a_path_that_is_no_store(tmp_path, capsys, command):
     assert (status, out) == (2, "")
     assert "is not a store" in err and err.count("\n") == 1
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_create_says_where_the_index_is(root, tmp_path, capsys, postgres_url):
+    assert cli.main(["store", "create", "--store", str(tmp_path / "new")]) == 0
+    assert "0 episodes, its index in " in capsys.readouterr().out
+    status, out, _ = run(capsys, root, "create", "--index-url", postgres_url)
+    assert status == 0 and "4 episodes, its index in postgresql+psycopg://" in out
+    assert not (root / "index.sqlite").exists()
+    assert run(capsys, root, "verify")[0] == 0
+    status, _, said = run(capsys, root, "create", "--index-url", "mysql://host/db")
+    assert status == 2 and "write it like postgresql+psycopg://" in said

@@ -22,6 +22,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_new_file_is_never_written_over_another(tmp_path):
+    path = tmp_path / "new" / "file"
+    assert files.write_new(path, "first")
+    assert not files.write_new(path, "second")
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_new_file_that_cannot_be_made_durable_is_not_there(tmp_path, monkeypatch):
+    def full(_path):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "sync", full)
+        with pytest.raises(OSError, match="No space"):
+            files.write_new(tmp_path / "file", "content")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_directory_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "model"
     with pytest.raises(FileNotFoundError), files.staged_directory(path) as staged:

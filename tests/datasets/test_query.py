@@ -14,14 +14,16 @@ from datasets.testing import make_episode
 SEEDS = range(12)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    store = Store.create(tmp_path_factory.mktemp("query") / "store")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(tmp_path_factory, request):
+    url = request.getfixturevalue("postgres").new_url() if request.param == "postgres" else None
+    store = Store.create(tmp_path_factory.mktemp("query") / "store", index_url=url)
     for seed in SEEDS:
         tags = {0: "good,curated", 1: "curated", 2: ""}[seed % 3]
         episode = make_episode(
             seed, num_steps=2 + seed, cameras=(), tags=tags, task_id="lift_green" if seed < 8 else "stack",
             episode_type="EPISODE_ROBOT_TELEOPERATION" if seed == 3 else "EPISODE_ROBOT_AGENT",
+            source="Log_7%.RRD" if seed == 7 else "",
         )  # fmt: skip
         store.add(episode, "even" if seed % 2 == 0 else "odd")
     store.add_sketch(RewardSequence("fake-4", "stack", np.zeros(6), "a"))
@@ -43,6 +45,16 @@ def store(tmp_path_factory):
         ("ids=fake-7,fake-2,unknown", [2, 7]),
         ("has_sketch=stack", [4]),
         ("has_sketch=lift_green", []),
+        ("not_sketched=stack", [seed for seed in SEEDS if seed != 4]),
+        ("source=Log_7%.RRD", [7]),
+        ("source=log_7%.rrd", []),
+        ("text=log_7%", [7]),  # neither _ nor % is a wildcard
+        ("text=g%7", []),
+        ("text=KE-1", [1, 10, 11]),
+        ("text=STACK", [8, 9, 10, 11]),
+        ("text=policy-2", [2, 5, 8, 11]),
+        ("text=GooD", [0, 3, 6, 9]),
+        ("text=", list(SEEDS)),
         ("min_steps=12", [10, 11]),
         ("since=1700000600", [10, 11]),
         ("until=1700000120", [0, 1]),
@@ -63,6 +75,29 @@ def test_split_is_a_condition_like_any(store):
 
 def test_limit_takes_the_first(store):
     assert store.query(Query(limit=5)) == store.query(Query())[:5]
+
+
+def test_newest_first_page_by_page(store):
+    found = [row.seed for row in store.query(Query(order="newest"))]
+    assert found == sorted(SEEDS, reverse=True)
+    pages = [store.query(Query(order="newest", offset=start, limit=5)) for start in (0, 5, 10, 15)]
+    assert [row.seed for page in pages for row in page] == found
+    assert store.query(Query(offset=3)) == store.query(Query())[3:]
+
+
+def test_count_is_of_all_pages(store):
+    assert store.count(Query(task_id="stack", limit=1, offset=2)) == 4
+    assert store.count(Query(ids=())) == 0
+
+
+def test_facets_count_what_a_query_finds(store):
+    facets = store.facets()
+    assert facets["task_id"] == {"lift_green": 8, "stack": 4}
+    assert list(facets["tag"].items()) == [("curated", 8), ("good", 4)]  # the most frequent first
+    assert facets["source"] == {"Log_7%.RRD": 1}
+    for name, values in facets.items():
+        for value, episodes in values.items():
+            assert store.count(Query(**{name: value})) == episodes
 
 
 def test_any_number_of_ids(store):
@@ -98,7 +133,21 @@ def test_text_form_round_trip(query):
 
 
 @pytest.mark.parametrize(
-    "text", ["lift_green", "colour=red", "limit=ten", "since=yesterday", "verdict=maybe", "split=dev", "tag='a"]
+    "text",
+    [
+        "lift_green",
+        "colour=red",
+        "limit=ten",
+        "since=yesterday",
+        "verdict=maybe",
+        "split=dev",
+        "tag='a",
+        "order=best",
+        "limit=-1",
+        f"since={2**63}",
+        "text=\0",
+        "ids=a,\ud800",
+    ],
 )
 def test_mistakes_are_one_sentence(text):
     with pytest.raises(ArmchairError) as caught:

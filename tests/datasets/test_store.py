@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import sqlite3
+import threading
 
 import numpy as np
 import psycopg
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from datasets import catalogue, features
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
+from datasets.notes import Note
 from datasets.predictions import read_predictions, write_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
@@ -249,6 +251,55 @@ def test_a_wrong_sketch_is_refused(store, wrong, said):
     assert (index_rows(store.root), sorted(store.root.rglob("*"))) == before
 
 
+def test_every_version_of_a_sketch_is_kept(store):
+    store.add(small(0), "fake")
+    store.add(small(1), "fake")
+    for number, (seed, user, timestamp) in enumerate([(0, "ann", 5), (0, "ann", 2), (1, "bob", 3), (0, "bob", 4)]):
+        store.add_sketch(sketch(seed, f"s{number}", user=user, timestamp=timestamp))
+    assert [s.sequence_id for s in store.all_sketches("lift_green")] == ["s1", "s2", "s3", "s0"]
+    assert [s.sequence_id for s in store.all_sketches("lift_green", ["fake-1"])] == ["s2"]
+    assert store.sketched("lift_green") == {"fake-0": {"ann", "bob"}, "fake-1": {"bob"}}
+    assert store.sketched("stack") == {}
+
+
+def test_the_file_of_a_sketch_is_whole_before_its_row_is_there(store, monkeypatch):
+    store.add(small(0), "fake")
+
+    def die(connection, root, path):
+        assert catalogue.read_sketch(path).values.tolist() == [0, 0.5, 1]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue, "insert_sketch", die)
+        with pytest.raises(KeyboardInterrupt):
+            store.add_sketch(sketch(0))
+    assert store.all_sketches("lift_green") == []
+    with pytest.raises(StoreError, match="another sketch"):
+        store.add_sketch(sketch(0, timestamp=1))
+    assert [s.timestamp for s in store.all_sketches("lift_green")] == [0]  # what was there has its row now
+
+
+def test_threads_of_one_process_queue(store):
+    """Twenty people save at once: nothing is lost, nobody waits in vain."""
+    store.add(small(0), "fake")
+    failed = []
+
+    def save(number):
+        try:
+            for turn in range(5):
+                store.add_sketch(sketch(0, f"{number}-{turn}", user=f"user-{number}"))
+        except Exception as error:
+            failed.append(error)
+
+    people = [threading.Thread(target=save, args=(number,)) for number in range(20)]
+    for one in people:
+        one.start()
+    for one in people:
+        one.join()
+    assert failed == [] and len(store.all_sketches("lift_green")) == 100
+    assert len(store.sketched("lift_green")["fake-0"]) == 20
+
+
 def test_predictions_come_back(full):
     assert full.predicted_ids("m1") == {f"fake-{seed}" for seed in range(5)}
     some = full.predictions("m1", ["fake-3", "fake-1", "unknown"])
@@ -418,6 +469,29 @@ def test_create_heals_a_lost_index(full):
         Store.open(full.root)
     Store.create(full.root)
     assert index_rows(full.root) == before
+
+
+@only_sqlite
+def test_a_store_of_an_older_version_just_works(full):
+    """It lacks tables and columns' indices that came later; they are made when it is first opened."""
+    with connect(full.root) as connection:
+        for table in ("Notes", "Leases"):
+            connection.execute(f'DROP TABLE "{table}"')
+        connection.execute('DROP INDEX "EpisodesByTime"')
+    store = Store.open(full.root)
+    assert store.notes() == [] and store.leases("lift_green", 0) == [] and len(store.query(Query())) == 5
+    store.add_note(Note("fake-0", "n", "comment", "ann", "fine"))
+    assert [note.text for note in Store.open(full.root).notes()] == ["fine"]
+    with connect(full.root) as connection:
+        assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'EpisodesByTime'").fetchone()
+    assert store.verify() == []
+
+
+@only_sqlite
+def test_an_emptied_index_is_not_taken_for_an_old_one(full):
+    (full.root / "index.sqlite").write_bytes(b"")
+    with pytest.raises(StoreError, match="rebuild-index"):
+        Store.open(full.root).query(Query())
 
 
 # Everything else
