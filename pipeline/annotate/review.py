@@ -92,6 +92,7 @@ class Reviewer:
         self._predicted: dict[str, np.ndarray] = {}  # episode id -> float32[T]
         self._highest: dict[str, float] = {}
         self._compared: dict[str, tuple[tuple[str, ...], float | None]] = {}  # episode id -> sketches, disagreement
+        self._judged: list[Score] = []
         self._ordered: dict[Order, list[Score]] = {}
         self._revision: tuple[int, ...] = ()
 
@@ -112,7 +113,8 @@ class Reviewer:
         with self._lock:
             self._refresh(model_id)
             if order not in self._ordered:
-                self._ordered[order] = in_order(self._judge(), order)
+                self._judged = self._judged or self._judge()
+                self._ordered[order] = in_order(self._judged, order)
             return self._ordered[order]
 
     def prediction(self, model_id: str, episode_id: str) -> np.ndarray:
@@ -147,7 +149,7 @@ class Reviewer:
             predicted = self._store.predictions(model_id).items()
             self._predicted = {i: np.clip(np.nan_to_num(values), 0, 1) for i, values in predicted}
             self._highest = {i: highest(values) for i, values in self._predicted.items()}
-        self._ordered = {}
+        self._judged, self._ordered = [], {}
         self._revision = revision
 
     def _judge(self) -> list[Score]:

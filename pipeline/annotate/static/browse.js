@@ -74,7 +74,7 @@ class BrowseView {
       select.hidden = !choice;
       return select;
     });
-    const sketched = this.#select("sketched", "sketched", [["yes", "sketched"], ["no", "not sketched"]], changed, "Sketched or not");
+    const sketched = this.#select("sketched", "sketched", [["yes", "sketched"], ["no", "not sketched"]], changed, "Sketched?");
     const day = (name, label) => (this.fields[name] = el("input", { type: "date", "aria-label": label, title: label, onchange: changed }));
     const dates = el("div", { class: "filter-dates" }, el("span", { class: "muted" }, "from"), day("since", "Recorded from"), el("span", { class: "muted" }, "to"), day("until", "Recorded until"));
     this.reset = el("button", { class: "button quiet", type: "button", onclick: () => this.#resetAll() }, "Clear");

@@ -51,8 +51,8 @@ export function barsByDay(days, { width, height, label }) {
       svg("text", { x: left - 6, y: y(level) + 4, "text-anchor": "end" }, String(level)));
   }
   days.forEach(({ day, value, text }, index) => {
-    const x = left + index * pitch + pitch * 0.15;
-    const bar = svg("rect", { class: "chart-bar", x, y: y(value), width: pitch * 0.7, height: Math.max(y(0) - y(value), value ? 1 : 0), rx: Math.min(2, pitch * 0.2) });
+    const x = left + index * pitch + pitch * 0.22;
+    const bar = svg("rect", { class: "chart-bar", x, y: y(value), width: pitch * 0.56, height: Math.max(y(0) - y(value), value ? 1 : 0), rx: Math.min(2, pitch * 0.2) });
     const reach = svg("rect", { class: "chart-reach", x: left + index * pitch, y: top, width: pitch, height: plotHeight }, svg("title", {}, `${day}: ${text}`));
     chart.append(bar, reach);
   });

@@ -133,7 +133,8 @@ export class EpisodeList {
     }
     this.sheet.style.height = `${this.total * ROW}px`;
     this.sheet.replaceChildren(...rows);
-    if (this.total) this.element.setAttribute("aria-activedescendant", `episode-${this.active}`);
+    const inSight = this.active >= first && this.active < last;
+    if (inSight) this.element.setAttribute("aria-activedescendant", `episode-${this.active}`);
     else this.element.removeAttribute("aria-activedescendant");
   }
 

@@ -94,7 +94,7 @@ class ReviewView {
 function scoredRow(episode, order) {
   const value = episode[order];
   const people = episode.sketched_by.length;
-  const highest = order === "delusion" && value !== null ? [] : [`predicted up to ${episode.highest.toFixed(2)}`]; // it is the score
+  const highest = order === "delusion" && value !== null ? [] : [`highest ${episode.highest.toFixed(2)}`]; // it is the score
   const more = [people ? `✎ ${people}` : null, ...highest, `last ${episode.last.toFixed(2)}`].filter(Boolean);
   return [
     el("span", { class: "row-line" }, el("span", { class: "row-id" }, episode.episode_id), verdictChip(episode.verdict)),

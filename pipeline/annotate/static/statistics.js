@@ -4,7 +4,7 @@ import { barsByDay, dotAndWhisker, fillDays } from "./charts.js";
 import { clear, el } from "./dom.js";
 
 const MEASURES = {
-  order: { label: "Order agreement", from: 0, to: 1, mark: 0.5, does: "Of the frame pairs that either of two people separates clearly, the share that both put in the same order. 0.5 is chance." },
+  order: { label: "Order agreement", from: 0, to: 1, mark: 0.5, does: "The share of clearly separated frame pairs that two people put in the same order; 0.5 is chance." },
   tau: { label: "Kendall’s tau", from: -1, to: 1, mark: 0, does: "Rank correlation over all frame pairs: 1 the same order, 0 unrelated, −1 reversed." },
 };
 

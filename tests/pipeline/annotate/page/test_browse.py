@@ -161,6 +161,7 @@ def test_coming_back_finds_the_list_as_it_was(store, serve, sign_in):
     wait_for_count(page, 4)
 
 
+@pytest.mark.slow  # some ten seconds
 def test_ten_thousand_episodes(tmp_path, many_episodes, serve, sign_in):
     store = many_episodes(tmp_path / "store", 10_000, num_steps=60, cameras=("front", "wrist"), image_size=(96, 96))
     page = sign_in(serve(store), route="#/browse")
