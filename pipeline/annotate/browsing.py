@@ -162,7 +162,7 @@ def byte_range(header: str, size: int) -> tuple[int, int] | None:
       None for what may be answered with everything: several ranges, or what is no byte range. An empty interval for a
       range that lies behind the end.
     """
-    match = re.fullmatch(r"bytes=\s*(\d*)-(\d*)\s*", header, re.ASCII)
+    match = re.fullmatch(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", header, re.ASCII)
     if match is None or not (match[1] or match[2]):
         return None
     if not match[1]:

@@ -54,6 +54,8 @@ def install(app: FastAPI) -> None:
     async def refused(request: Request, error: HTTPException) -> JSONResponse:
         if isinstance(error, ApiError):
             content = error.content
+        elif error.status_code == 400:  # bytes that are no text, or a number of more digits than Python reads
+            return JSONResponse(error_content("invalid", "the body cannot be read as JSON: send it in UTF-8"), 422)
         else:
             content = error_content(_CODES.get(error.status_code, "refused"), str(error.detail))
         return JSONResponse(content, error.status_code, error.headers)

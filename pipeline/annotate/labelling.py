@@ -61,12 +61,17 @@ def router(state: AppState) -> APIRouter:
     def take(user: CurrentUser, body: wire.LeaseRequest) -> wire.LeaseAnswer:
         if body.episode_id is not None:
             return _answer(state, _take(state, [find_row(state, body.episode_id).episode_id], user, body.anyway))
-        ids = [w.row.episode_id for w in state.queue.waiting(user, state.labels.read())]
-        taken = {lease.episode_id for lease in store.leases(task, state.clock()) if lease.user != user}
-        free = [i for i in ids if i not in taken][:_CANDIDATES]
-        if not free:
-            raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
-        return _answer(state, _take(state, free, user, shared=False))
+        while True:
+            rows = {w.row.episode_id: w.row for w in state.queue.waiting(user, state.labels.read())}
+            taken = {lease.episode_id for lease in store.leases(task, state.clock()) if lease.user != user}
+            free = [i for i in rows if i not in taken][:_CANDIDATES]
+            if not free:
+                raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
+            lease = _take(state, free, user, shared=False)
+            # Somebody may have saved it, and so let go of it, since the labels were read; from now on nobody can.
+            if state.queue.why(rows[lease.episode_id], user, state.labels.read()) is not None:
+                return _answer(state, lease)
+            store.release_lease(lease.lease_id)
 
     @routes.put("/leases/{lease_id}", summary="Keep an episode reserved", responses=refusals(401, 403, 409, 413))
     def keep(user: CurrentUser, lease_id: str) -> wire.LeaseAnswer:

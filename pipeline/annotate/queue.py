@@ -60,20 +60,19 @@ class SketchQueue:
                 self._count = count
             return self._rows
 
+    def why(self, row: EpisodeRow, user: str, labels: Labels) -> str | None:
+        """Why an episode waits for a person; None if it does not."""
+        episode_id = row.episode_id
+        if episode_id in labels.unusable or episode_id in labels.skipped.get(user, ()):
+            return None
+        people = labels.by(episode_id)
+        if not people:
+            return DEMONSTRATION if is_demonstration(row) else NEXT
+        return SECOND_OPINION if episode_id in self._twice and len(people) == 1 and user not in people else None
+
     def waiting(self, user: str, labels: Labels) -> list[Waiting]:
         """What waits for one person, in order; who has reserved what is not looked at."""
-        skipped = labels.skipped.get(user, frozenset())
-        waiting = []
-        for row in self.rows():
-            episode_id = row.episode_id
-            if episode_id in skipped or episode_id in labels.unusable:
-                continue
-            people = labels.by(episode_id)
-            if not people:
-                waiting.append(Waiting(row, DEMONSTRATION if is_demonstration(row) else NEXT))
-            elif episode_id in self._twice and len(people) == 1 and user not in people:
-                waiting.append(Waiting(row, SECOND_OPINION))
-        return waiting
+        return [Waiting(row, why) for row in self.rows() if (why := self.why(row, user, labels))]
 
     def progress(self, user: str, labels: Labels, waiting: Sequence[Waiting]) -> Progress:
         """How far the task is; `waiting` is what waits for the person."""
