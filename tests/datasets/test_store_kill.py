@@ -68,8 +68,8 @@ class Writers:
 
 
 @pytest.fixture
-def root(tmp_path):
-    return tmp_path / "store"
+def root(create_store):
+    return create_store().root
 
 
 @pytest.fixture
