@@ -167,5 +167,5 @@ function overlaysOf(detail, prediction) {
 
 function noteItem({ kind, user, text, timestamp }) {
   const what = kind === "verdict" ? [`${KINDS.verdict} `, verdictChip(text)] : [`${KINDS[kind] ?? kind} `, text];
-  return el("li", {}, el("strong", {}, user), " ", what, el("span", { class: "muted" }, formatDate(timestamp)));
+  return el("li", {}, el("strong", {}, user), el("span", { class: "said" }, what), el("span", { class: "muted" }, formatDate(timestamp)));
 }
