@@ -1,5 +1,6 @@
 """Routes that write: reserve an episode, save a sketch, take a note; and the queue that they work off."""
 
+import dataclasses
 import itertools
 import secrets
 import threading
@@ -31,10 +32,13 @@ def router(state: AppState) -> APIRouter:
     store, task = state.store, state.config.task
     locks = [threading.Lock() for _ in range(_LOCKS)]
 
+    def leases_of_others(user: str) -> list[Lease]:
+        return [lease for lease in store.leases(task, state.clock()) if lease.user != user]
+
     @routes.get("/queue", summary="How far the task is, and what comes next for you", responses=refusals(401, 403))
     def queue(user: CurrentUser) -> wire.QueueAnswer:
         labels = state.labels.read()
-        waiting = state.queue.waiting(user, labels)
+        waiting = list(state.queue.waiting(user, labels))
         progress = state.queue.progress(user, labels, waiting)
         leases = store.leases(task, state.clock())
         taken = {lease.episode_id for lease in leases if lease.user != user}
@@ -60,18 +64,18 @@ def router(state: AppState) -> APIRouter:
     )
     def take(user: CurrentUser, body: wire.LeaseRequest) -> wire.LeaseAnswer:
         if body.episode_id is not None:
-            return _answer(state, _take(state, [find_row(state, body.episode_id).episode_id], user, body.anyway))
-        while True:
-            rows = {w.row.episode_id: w.row for w in state.queue.waiting(user, state.labels.read())}
-            taken = {lease.episode_id for lease in store.leases(task, state.clock()) if lease.user != user}
-            free = [i for i in rows if i not in taken][:_CANDIDATES]
-            if not free:
-                raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
-            lease = _take(state, free, user, shared=False)
-            # Somebody may have saved it, and so let go of it, since the labels were read; from now on nobody can.
-            if state.queue.why(rows[lease.episode_id], user, state.labels.read()) is not None:
-                return _answer(state, lease)
-            store.release_lease(lease.lease_id)
+            return _answer(state, _take(state, find_row(state, body.episode_id).episode_id, user, body.anyway))
+        labels, taken = state.labels.read(), {lease.episode_id for lease in leases_of_others(user)}
+        waiting = (w.row for w in state.queue.waiting(user, labels) if w.row.episode_id not in taken)
+        while rows := {row.episode_id: row for row in itertools.islice(waiting, _CANDIDATES)}:
+            while rows and (lease := _lease(state, list(rows), user, shared=False)) is not None:
+                row = rows.pop(lease.episode_id)
+                # Somebody may have saved it, and so let go of it, since the labels were read; from now on nobody can.
+                people = {sketch.user for sketch in store.all_sketches(task, [row.episode_id])}
+                if state.queue.why(row, user, dataclasses.replace(labels, sketched={row.episode_id: people})):
+                    return _answer(state, lease)
+                store.release_lease(lease.lease_id)
+        raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
 
     @routes.put("/leases/{lease_id}", summary="Keep an episode reserved", responses=refusals(401, 403, 409, 413))
     def keep(user: CurrentUser, lease_id: str) -> wire.LeaseAnswer:
@@ -128,12 +132,18 @@ def _started(lease_id: str) -> float:
     return int(lease_id.partition("-")[0], 16) / 1000
 
 
-def _take(state: AppState, episode_ids: Sequence[str], user: str, shared: bool) -> Lease:
-    now, task = state.clock(), state.config.task
-    lease = state.store.lease(episode_ids, task, user, new_id(state), state.config.lease_seconds, now, shared)
+def _lease(state: AppState, episode_ids: Sequence[str], user: str, shared: bool) -> Lease | None:
+    seconds, now = state.config.lease_seconds, state.clock()
+    return state.store.lease(episode_ids, state.config.task, user, new_id(state), seconds, now, shared)
+
+
+def _take(state: AppState, episode_id: str, user: str, shared: bool) -> Lease:
+    """Leases one episode. Raises ApiError 409 if somebody else has it and it is not `shared`."""
+    lease = _lease(state, [episode_id], user, shared)
     if lease is None:
-        holders = [other.user for other in state.store.leases(task, now) if other.episode_id in episode_ids]
-        holder = next((other for other in holders if other != user), "somebody else")
+        leases = state.store.leases(state.config.task, state.clock())
+        others = (other.user for other in leases if other.episode_id == episode_id and other.user != user)
+        holder = next(others, "somebody else")
         told = f"{holder} is sketching this episode: take another, or open it anyway"
         raise ApiError(409, "taken", told, holder=holder)
     return lease
@@ -177,10 +187,10 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
         seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
     )
     # The comment first, under the lease's own id: a second try after a crash in between loses and doubles nothing.
-    noted = {note.note_id for note in store.notes(episode_ids=[row.episode_id])}
-    if body.comment.strip() and lease.lease_id not in noted:
+    if body.comment.strip() and not _is_noted(state, lease):
         _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment, lease.lease_id)
     store.add_sketch(sketch)
+    state.labels.sketched(row.episode_id, user)
     store.release_lease(lease.lease_id)
     return sketch, True
 
@@ -196,6 +206,10 @@ def check_length(row: EpisodeRow, values: np.ndarray) -> None:
     if len(values) != row.num_steps:
         told = f"values: {len(values)} for the {row.num_steps} frames of the episode: give one for each frame"
         raise ApiError(422, "invalid", told)
+
+
+def _is_noted(state: AppState, lease: Lease) -> bool:
+    return any(note.note_id == lease.lease_id for note in state.store.notes(episode_ids=[lease.episode_id]))
 
 
 def _note(state: AppState, episode_id: str, kind: str, user: str, text: str, note_id: str = "") -> Note:

@@ -13,7 +13,7 @@ from datasets.store import Store
 class Labels:
     """Who has sketched what, and what nobody, or somebody, should be asked again."""
 
-    sketched: Mapping[str, Set[str]]  # episode id -> annotators
+    sketched: dict[str, Set[str]]  # episode id -> annotators
     unusable: Set[str]  # episode ids
     skipped: Mapping[str, Set[str]]  # annotator -> episode ids
 
@@ -41,9 +41,19 @@ class LabelReader:
                 self._labels, self._revision = self._read(), revision
             return self._labels
 
+    def sketched(self, episode_id: str, user: str) -> None:
+        """Takes in a sketch that this process has just stored, so that the others need not be read again for it."""
+        with self._lock:
+            people = self._labels.by(episode_id)
+            if user not in people and self._revision:  # else it is a correction, or was read already: read anew or not
+                episodes, sequences, notes = self._revision
+                sketched = self._labels.sketched
+                sketched[episode_id] = people | {user}  # others look at the labels meanwhile: the set they see stays
+                self._revision = (episodes, sequences + 1, notes)
+
     def _read(self) -> Labels:
         skipped: dict[str, set[str]] = collections.defaultdict(set)
         for note in self._store.notes(self._task_id, kind=NoteKind.SKIP):
             skipped[note.user].add(note.episode_id)
         unusable = {note.episode_id for note in self._store.notes(self._task_id, kind=NoteKind.UNUSABLE)}
-        return Labels(self._store.sketched(self._task_id), unusable, dict(skipped))
+        return Labels(dict(self._store.sketched(self._task_id)), unusable, dict(skipped))

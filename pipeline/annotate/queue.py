@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from datasets.catalogue import EpisodeRow
 from datasets.query import Query
@@ -70,9 +70,9 @@ class SketchQueue:
             return DEMONSTRATION if is_demonstration(row) else NEXT
         return SECOND_OPINION if episode_id in self._twice and len(people) == 1 and user not in people else None
 
-    def waiting(self, user: str, labels: Labels) -> list[Waiting]:
+    def waiting(self, user: str, labels: Labels) -> Iterator[Waiting]:
         """What waits for one person, in order; who has reserved what is not looked at."""
-        return [Waiting(row, why) for row in self.rows() if (why := self.why(row, user, labels))]
+        return (Waiting(row, why) for row in self.rows() if (why := self.why(row, user, labels)))
 
     def progress(self, user: str, labels: Labels, waiting: Sequence[Waiting]) -> Progress:
         """How far the task is; `waiting` is what waits for the person."""

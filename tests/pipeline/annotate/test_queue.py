@@ -28,7 +28,7 @@ def _store(tmp_path):
 
 
 def test_demonstrations_come_first_then_everybody_in_turn(store):
-    waiting = SketchQueue(store, "lift_green").waiting("ada", NOTHING)
+    waiting = list(SketchQueue(store, "lift_green").waiting("ada", NOTHING))
     assert len(waiting) == 18
     assert {w.row.episode_id for w in waiting[:2]} == {"fake-4", "fake-11"}
     assert [w.why for w in waiting] == [queue.DEMONSTRATION] * 2 + [queue.NEXT] * 16
@@ -51,11 +51,11 @@ def test_some_go_to_a_second_person_and_to_no_third(store):
     twice = {row.episode_id for row in work.rows() if wants_second_opinion(row.episode_id, "lift_green", 0.5)}
     assert 0 < len(twice) < 18
     everything = {row.episode_id: {"ada"} for row in work.rows()}
-    by_bob = work.waiting("bob", Labels(everything, frozenset(), {}))
+    by_bob = list(work.waiting("bob", Labels(everything, frozenset(), {})))
     assert {w.row.episode_id for w in by_bob} == twice and {w.why for w in by_bob} == {queue.SECOND_OPINION}
-    assert not work.waiting("ada", Labels(everything, frozenset(), {}))
+    assert not list(work.waiting("ada", Labels(everything, frozenset(), {})))
     both = {episode_id: {"ada", "bob"} for episode_id in everything}
-    assert not work.waiting("cyd", Labels(both, frozenset(), {}))
+    assert not list(work.waiting("cyd", Labels(both, frozenset(), {})))
     progress = work.progress("bob", Labels(everything, frozenset(), {}), by_bob)
     assert (progress.total, progress.sketched, progress.mine) == (18, 18, 0)
     assert progress.second_opinions_left == len(twice) and progress.by == {"ada": 18}
@@ -104,6 +104,28 @@ def test_labels_follow_the_store(store):
     other.add_note(Note("fake-5", "n3", NoteKind.UNUSABLE, "ada", "dark", task_id="stack"))
     labels = reader.read()
     assert (labels.sketched, labels.unusable, labels.skipped) == ({"fake-1": {"ada"}}, {"fake-4"}, {"ada": {"fake-3"}})
+
+
+def test_own_sketches_need_no_reading_and_nobody_elses_is_missed(store):
+    from datasets.rewards import RewardSequence
+
+    def add(where, episode_id, user, sequence_id):
+        where.add_sketch(RewardSequence(episode_id, "lift_green", [0.5] * 5, sequence_id, user=user))
+
+    reader, other = LabelReader(store, "lift_green"), Store.open(store.root)
+    first = reader.read()
+    add(store, "fake-1", "ada", "a")
+    reader.sketched("fake-1", "ada")
+    assert reader.read() is first and first.by("fake-1") == {"ada"}  # taken in, not read again
+    add(store, "fake-1", "ada", "b")  # a correction
+    reader.sketched("fake-1", "ada")
+    add(other, "fake-2", "bob", "c")
+    assert reader.read().sketched == {"fake-1": {"ada"}, "fake-2": {"bob"}}
+    add(store, "fake-3", "ada", "d")
+    assert reader.read().by("fake-3") == {"ada"}  # read by another thread before it is told
+    reader.sketched("fake-3", "ada")
+    add(other, "fake-4", "bob", "e")
+    assert reader.read().by("fake-4") == {"bob"}
 
 
 def test_the_next_of_ten_thousand_is_there_at_once(desk, many_episodes, tmp_path):
