@@ -42,6 +42,7 @@ async function show() {
   await unmount();
   unmount = () => {};
   clear(view);
+  announce("");
   for (const tab of document.querySelectorAll("#tabs a")) {
     if (tab.dataset.view === wanted.name) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
