@@ -148,7 +148,8 @@ export class Pad {
   }
 
   #place(event) {
-    return { x: event.clientX - this.#rect.left, y: event.clientY - this.#rect.top };
+    const { clientLeft: border, clientTop: edge } = this.surface;
+    return { x: event.clientX - this.#rect.left - border, y: event.clientY - this.#rect.top - edge };
   }
 
   #point(x, y) {

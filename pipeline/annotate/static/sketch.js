@@ -21,6 +21,7 @@ export async function mount(root, context, { path }) {
 class SketchView {
   #work = null; // {detail, curve, draft, activity, lease, viewer, pad, comment, correcting}
   #prepared = null; // {detail, film} of the episode that most likely comes next
+  #done = ""; // what the server has just confirmed; said together with what comes next
   #left = false;
   #pagehide = () => {
     const work = this.#work;
@@ -125,7 +126,12 @@ class SketchView {
     this.tools.others.setAttribute("aria-pressed", "false");
     this.#update(work);
     work.pad.surface.focus({ preventScroll: true });
-    this.context.announce(`Episode ${detail.episode_id}, ${detail.num_steps} frames`);
+    this.#say(`Episode ${detail.episode_id}, ${detail.num_steps} frames`);
+  }
+
+  #say(text) {
+    this.context.announce([this.#done, text].filter(Boolean).join(" · "));
+    this.#done = "";
   }
 
   #startingCurve(work, kept, own) {
@@ -230,7 +236,7 @@ class SketchView {
       work.comment = "";
       await this.api.post("/notes", { episode_id: id, kind, text });
       if (work.curve.empty) work.draft.remove();
-      this.context.announce(`${told}: ${id}`);
+      this.#done = `${told}: ${id}`;
     }, () => this.#note(work, kind, text, told));
   }
 
@@ -249,7 +255,7 @@ class SketchView {
       const saved = await this.api.post("/sketches", body);
       lease.stop(); // the server has consumed it
       work.draft.remove();
-      this.context.announce(`Saved: ${saved.episode_id}`);
+      this.#done = `Saved: ${saved.episode_id}`;
     }, () => this.#save(work));
   }
 
@@ -314,6 +320,7 @@ class SketchView {
     clear(this.table);
     const button = (label, run, kind = "button") => el("button", { class: kind, type: "button", onclick: run }, label);
     const card = (title, text, ...buttons) => this.table.append(el("div", { class: "panel notice", role: "alert" }, el("h1", {}, title), el("p", {}, text), el("div", { class: "dialog-row" }, buttons)));
+    this.#say("");
     const next = button("The next episode", () => this.open(), "button primary");
     if (error.code === "nothing_left") {
       card("Nothing left to sketch", error.message, button("Look again", () => this.open()), button("Browse the episodes", () => this.context.go("#/browse")));

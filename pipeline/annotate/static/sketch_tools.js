@@ -66,7 +66,7 @@ export class FinishTools {
     this.meter.value = curve.count;
     const left = curve.numSteps - curve.count;
     clear(this.count).append(el("strong", {}, left ? String(curve.count) : "All"), left ? ` of ${curve.numSteps} frames drawn` : ` ${curve.numSteps} frames drawn`);
-    this.save.setAttribute("aria-disabled", String(left > 0)); // it still can be pressed: then it says what is missing
+    this.save.classList.toggle("early", left > 0); // not disabled: pressed now, it says what is missing
     this.comment.setAttribute("aria-pressed", String(comment !== ""));
   }
 }
@@ -83,7 +83,9 @@ export function askComment(text, does = "It goes to the store with your sketch."
   field.value = text;
   return ask("Comment", (answer) => {
     field.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) answer(field.value.trim());
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+      event.stopPropagation(); // the dialog closes: the view would take the same keys for its own
+      answer(field.value.trim());
     });
     const keep = el("button", { class: "button primary", type: "button", onclick: () => answer(field.value.trim()) }, "Keep", keyHint("Ctrl+Enter"));
     return [el("p", { class: "muted" }, does), field, el("div", { class: "dialog-row" }, keep)];
