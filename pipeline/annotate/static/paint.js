@@ -222,12 +222,13 @@ export function paintCursor(pen, g, palette, { frame, level, curve, rubber, rate
     pen.stroke();
     if (curve.drawn[frame]) dot(pen, palette, x, g.y(curve.values[frame]), palette.accent);
     tag(pen, palette, level.toFixed(2), g.left - 6, g.y(level), "right", false);
-    const value = curve.drawn[frame] ? curve.values[frame].toFixed(2) : "–";
-    const leftSide = x > g.right - 60;
-    tag(pen, palette, value, x + (leftSide ? -12 : 12), Math.max(curve.drawn[frame] ? g.y(curve.values[frame]) - 14 : g.top + 12, g.top + 10), leftSide ? "right" : "left", true);
+    if (curve.drawn[frame]) {
+      const [leftSide, y] = [x > g.right - 60, g.y(curve.values[frame])];
+      tag(pen, palette, curve.values[frame].toFixed(2), x + (leftSide ? -12 : 12), Math.max(y - 14, g.top + 10), leftSide ? "right" : "left", true);
+    }
   }
   const time = rateHz ? ` · ${formatTime(frame / rateHz)}` : "";
-  tag(pen, palette, `${frame}${time}`, Math.min(Math.max(x, 40), g.width - 40), g.bottom + 17, "center", false);
+  tag(pen, palette, `${frame}${time}`, Math.min(Math.max(x, 40), g.width - 40), g.bottom + 21, "center", false);
 }
 
 function dot(pen, palette, x, y, color) {

@@ -181,12 +181,12 @@ export class Viewer {
     const figures = this.detail.cameras.map((camera) => {
       const canvas = el("canvas", { width: camera.width, height: camera.height, role: "img", "aria-label": `Camera ${camera.name}` });
       this.#canvases.push({ canvas, camera, pen: canvas.getContext("2d", { alpha: false }) });
-      return el("figure", {}, canvas, el("figcaption", {}, el("span", {}, camera.name.replace(/^pixels\//, "")),
+      return el("figure", {}, canvas, el("figcaption", {}, el("span", { class: "viewer-camera" }, camera.name.replace(/^pixels\//, "")),
         el("span", { class: "muted" }, `${camera.width}×${camera.height}`)));
     });
     const none = figures.length ? null : el("p", { class: "viewer-none" }, "This episode has no camera: there is nothing to see, only steps to number.");
-    this.row = el("div", { class: "viewer-film" }, figures, none);
-    this.stage = el("div", { class: "viewer-stage" }, this.row);
+    this.rows = el("div", { class: "viewer-film" }, figures.length ? el("div", { class: "viewer-row" }, figures) : none);
+    this.stage = el("div", { class: "viewer-stage" }, this.rows);
     return el("div", { class: "viewer-window" }, this.stage, this.late, this.problem);
   }
 
@@ -226,13 +226,14 @@ export class Viewer {
     );
   }
 
-  /** Sizes the pictures: by the zoom, or so that all of them fit, side by side and equally high. */
+  /** Sizes the pictures: by the zoom, or so that all of them fit, equally high, in as many rows as make them largest. */
   #layOut() {
-    const cameras = this.detail.cameras;
+    const { cameras } = this.detail;
     if (!cameras.length) return;
-    const room = { width: this.stage.clientWidth - (cameras.length - 1) * GAP, height: this.stage.clientHeight - CAPTION };
-    const widthAtUnitHeight = cameras.reduce((sum, camera) => sum + camera.width / camera.height, 0);
-    const height = Math.max(Math.min(room.height, room.width / widthAtUnitHeight), 16);
+    const room = { width: this.stage.clientWidth, height: this.stage.clientHeight };
+    const layouts = [1, 2, 3].map((rows) => fitted(cameras, rows, room));
+    const { rows, height } = layouts.reduce((best, one) => (one.height > best.height ? one : best));
+    if (rows !== this.rows.childElementCount) this.#arrange(rows);
     for (const { canvas, camera } of this.#canvases) {
       const exact = this.#zoom === "fit" ? height / camera.height : this.#zoom;
       const device = exact * devicePixelRatio;
@@ -242,6 +243,26 @@ export class Viewer {
       canvas.style.imageRendering = device > 1 ? "pixelated" : "auto";
     }
   }
+
+  #arrange(rows) {
+    const figures = this.#canvases.map(({ canvas }) => canvas.parentElement);
+    const perRow = Math.ceil(figures.length / rows);
+    const cut = Array.from({ length: rows }, (_, i) => figures.slice(i * perRow, (i + 1) * perRow));
+    this.rows.replaceChildren(...cut.map((some) => el("div", { class: "viewer-row" }, some)));
+  }
+}
+
+/** How high pictures are that fill `room` in so many rows: {rows, height}, in pixels. */
+function fitted(cameras, rows, room) {
+  const perRow = Math.ceil(cameras.length / rows);
+  let height = (room.height - (rows - 1) * GAP) / rows - CAPTION;
+  for (let i = 0; i < cameras.length; i += perRow) {
+    const some = cameras.slice(i, i + perRow);
+    const widthAtUnitHeight = some.reduce((sum, camera) => sum + camera.width / camera.height, 0);
+    height = Math.min(height, (room.width - (some.length - 1) * GAP) / widthAtUnitHeight);
+  }
+  const filled = Math.ceil(cameras.length / perRow); // three rows of four cameras are two
+  return { rows: filled, height: filled === rows ? Math.max(height, 16) : 0 };
 }
 
 function icon(name) {
