@@ -100,3 +100,4 @@ def sketch(page: Any, episode_id: str, values: np.ndarray) -> None:
         page.get_by_role("button", name="Save").click()
     if not answer.value.ok:
         raise ArmchairError(f"the sketch of {episode_id} was not saved: {answer.value.text()}")
+    page.wait_for_url("**/#/sketch")  # the page has heard it too, and goes on to the next
