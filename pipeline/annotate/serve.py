@@ -68,8 +68,15 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket at the first free port from `port` on. Raises ArmchairError if there is none, or no such address."""
     for candidate in range(port, min(port + _PORTS, 2**16)):
         try:
-            family, *_, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
-            return socket.create_server(address[:2], family=family)
+            family, kind, _, _, address = socket.getaddrinfo(host, candidate, type=socket.SOCK_STREAM)[0]
+            with contextlib.ExitStack() as opened:
+                # The protocol is named, or asyncio would leave Nagle's algorithm on, and each answer come 40 ms late.
+                listening = opened.enter_context(socket.socket(family, kind, socket.IPPROTO_TCP))
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listening.bind(address)
+                listening.listen()
+                opened.pop_all()
+            return listening
         except socket.gaierror as error:
             raise ArmchairError(f"{host} is no address ({error.strerror}): give one of this machine's") from error
         except OSError as error:
