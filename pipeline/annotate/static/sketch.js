@@ -37,10 +37,11 @@ class SketchView {
     this.main = el("div", { class: "sketch-main" }, this.title, this.notice, this.table);
     this.side = el("aside", { class: "sketch-side" });
     root.append(this.main, this.side);
-    const drawing = (run) => () => this.#work && run(this.#work);
+    const drawing = (run) => () => this.#work && !this.#work.sending && run(this.#work);
     const edit = (change) => drawing((work) => {
       change(work);
       work.pad.refresh();
+      this.#update(work); // now, not with the next picture: the next key may be here before it
     });
     this.tools = new DrawingTools(this.main, context.keys, {
       undo: edit(({ curve }) => curve.undo()),
@@ -49,7 +50,7 @@ class SketchView {
       flat: edit((work) => this.#copyFlat(work)),
       fill: edit((work) => this.#fillGaps(work)),
       others: drawing((work) => this.#toggleOthers(work)),
-      putPoint: drawing(({ pad }) => pad.putPoint()),
+      putPoint: edit(({ pad }) => pad.putPoint()),
       lift: edit(({ curve }) => curve.lift()),
       level: (change) => this.#work?.pad.setLevel(this.#work.pad.level + change),
       levelTo: (value) => this.#work?.pad.setLevel(value),
