@@ -189,8 +189,8 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
     # The comment first, under the lease's own id: a second try after a crash in between loses and doubles nothing.
     if body.comment.strip() and not _is_noted(state, lease):
         _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment, lease.lease_id)
-    store.add_sketch(sketch)
-    state.labels.sketched(row.episode_id, user)
+    with state.labels.saving(row.episode_id, user):
+        store.add_sketch(sketch)
     store.release_lease(lease.lease_id)
     return sketch, True
 

@@ -51,8 +51,8 @@ class SketchQueue:
 
     def rows(self) -> list[EpisodeRow]:
         """Every episode of the queue, in order. Kept until the number of episodes in the store changes."""
+        count = self._store.count(self._query)
         with self._lock:
-            count = self._store.count(self._query)
             if count != self._count:
                 self._rows = in_order(self._store.query(self._query), self._seed)
                 ids = (row.episode_id for row in self._rows)

@@ -114,18 +114,24 @@ def test_own_sketches_need_no_reading_and_nobody_elses_is_missed(store):
 
     reader, other = LabelReader(store, "lift_green"), Store.open(store.root)
     first = reader.read()
-    add(store, "fake-1", "ada", "a")
-    reader.sketched("fake-1", "ada")
+    with reader.saving("fake-1", "ada"):
+        add(store, "fake-1", "ada", "a")
+        assert reader.read() is first
     assert reader.read() is first and first.by("fake-1") == {"ada"}  # taken in, not read again
-    add(store, "fake-1", "ada", "b")  # a correction
-    reader.sketched("fake-1", "ada")
+    with reader.saving("fake-1", "ada"):
+        add(store, "fake-1", "ada", "b")  # a correction
     add(other, "fake-2", "bob", "c")
     assert reader.read().sketched == {"fake-1": {"ada"}, "fake-2": {"bob"}}
-    add(store, "fake-3", "ada", "d")
-    assert reader.read().by("fake-3") == {"ada"}  # read by another thread before it is told
-    reader.sketched("fake-3", "ada")
-    add(other, "fake-4", "bob", "e")
-    assert reader.read().by("fake-4") == {"bob"}
+    with pytest.raises(RuntimeError), reader.saving("fake-3", "ada"):
+        raise RuntimeError("the disk is full")
+    add(other, "fake-4", "bob", "d")
+    assert reader.read().by("fake-4") == {"bob"} and not reader.read().by("fake-3")
+    with reader.saving("fake-5", "ada"):
+        add(store, "fake-5", "ada", "e")
+        add(other, "fake-6", "bob", "f")
+        assert reader.read().by("fake-5") == {"ada"}  # read with it, before it is taken in
+    add(other, "fake-7", "bob", "g")
+    assert reader.read().by("fake-7") == {"bob"}
 
 
 def test_the_next_of_ten_thousand_is_there_at_once(desk, many_episodes, tmp_path):
