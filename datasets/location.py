@@ -44,7 +44,7 @@ def _path(root: Path) -> Path:
 def _known_url(root: Path) -> str | None:
     try:
         return str(json.loads(_path(root).read_text())["url"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(

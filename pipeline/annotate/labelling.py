@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from datasets.catalogue import EpisodeRow
+from datasets.errors import StoreError
 from datasets.leases import Lease
 from datasets.notes import Note, NoteKind
 from datasets.rewards import RewardSequence
@@ -75,6 +76,10 @@ def router(state: AppState) -> APIRouter:
                 if state.queue.why(row, user, dataclasses.replace(labels, sketched={row.episode_id: people})):
                     return _answer(state, lease)
                 store.release_lease(lease.lease_id)
+        if not state.queue.rows():
+            raise ApiError(
+                404, "nothing_yet", f"the store has no episode of {task} yet: demonstrate some, or record them"
+            )
         raise ApiError(404, "nothing_left", "every episode of the queue is sketched or taken: nothing is left")
 
     @routes.put("/leases/{lease_id}", summary="Keep an episode reserved", responses=refusals(401, 403, 409, 413))
@@ -167,10 +172,7 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
     values = np.array(body.values, np.float32)
     saved = _saved(state, body.lease_id, user, None if lease is None else lease.episode_id)
     if saved is not None:  # the answer was lost, or the server died before it let go of the lease
-        store.release_lease(body.lease_id)
-        if not np.array_equal(saved.values, values):
-            raise ApiError(409, "stale_lease", _STALE)
-        return saved, False
+        return _again(state, saved, values), False
     if lease is None:
         raise ApiError(409, "stale_lease", _STALE)
     row = find_row(state, lease.episode_id)
@@ -189,10 +191,24 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
     # The comment first, under the lease's own id: a second try after a crash in between loses and doubles nothing.
     if body.comment.strip() and not _is_noted(state, lease):
         _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment, lease.lease_id)
-    with state.labels.saving(row.episode_id, user):
-        store.add_sketch(sketch)
+    try:
+        with state.labels.saving(row.episode_id, user):
+            store.add_sketch(sketch)
+    except StoreError:  # if its file was there, from a server that was killed before it made the row, it has one now
+        saved = _saved(state, lease.lease_id, user, row.episode_id)
+        if saved is None:
+            raise
+        return _again(state, saved, values), False
     store.release_lease(lease.lease_id)
     return sketch, True
+
+
+def _again(state: AppState, saved: RewardSequence, values: np.ndarray) -> RewardSequence:
+    """What a lease was used up for, if that is what is being saved again; else raises ApiError 409."""
+    state.store.release_lease(saved.sequence_id)
+    if not np.array_equal(saved.values, values):
+        raise ApiError(409, "stale_lease", _STALE)
+    return saved
 
 
 def _saved(state: AppState, lease_id: str, user: str, episode_id: str | None) -> RewardSequence | None:

@@ -1,4 +1,4 @@
-"""Many annotators at once against a server in a process of its own: for tests and `benchmarks/sketching.py load`."""
+"""Many annotators at once against a server in a process of its own: for tests and `benchmarks/sketching_load.py`."""
 
 import contextlib
 import dataclasses

@@ -18,6 +18,7 @@ from pipeline.annotate.config import ServerConfig
 from pipeline.annotate.security import BODY_BYTES, is_everywhere, is_loopback
 from pipeline.annotate.server import create_app
 from pipeline.annotate.state import AppState
+from robot.env import TASKS
 
 _PORTS = 100  # that are tried before we give up
 _SWITCH_S = 0.0005  # Python's 5 ms halve the saves a second of 20 annotators at once
@@ -34,22 +35,25 @@ def serve(store: Store, config: ServerConfig, open_browser: bool = True) -> None
 
     Raises:
       ArmchairError: if the address cannot be listened at, or as `create_app`.
-      StoreError: if no episode waits to be sketched, because none was recorded for the task or matches the query.
+      StoreError: if no episode matches the query, or was recorded for the task; of the cell's own tasks, the first
+        ones can be demonstrated on the page.
     """
     listening = listen(config.host, config.port)
     with listening:
         config = dataclasses.replace(config, port=listening.getsockname()[1])
         state: AppState = (app := create_app(store, config)).state.armchair
-        if not state.queue.rows():
+        rows = state.queue.rows()
+        if not rows and (
+            config.query or config.task not in TASKS
+        ):  # else the first ones can be demonstrated on the page
             wanted = f"matches {config.query!r}" if config.query else f"was recorded for {config.task!r}"
             raise StoreError(
                 f"no episode in {store.root} {wanted}: see `armchair store ls --store {store.root}`, "
                 "or give --query to sketch others"
             )
         with contextlib.suppress(BadEpisodeError):  # whoever opens it will be told
-            state.pictures.get(
-                state.queue.rows()[0]
-            )  # TensorFlow's first file takes half a second: not the annotator's
+            for row in rows[:1]:  # TensorFlow's first file takes half a second: ours, not the annotator's
+                state.pictures.get(row)
         options = uvicorn.Config(
             app,
             log_level="warning",

@@ -25,7 +25,6 @@ def router(state: AppState) -> APIRouter:
             task_id=state.config.task,
             thresholds=wire.Thresholds(success=SUCCESS, failure=FAILURE),
             lease_seconds=state.config.lease_seconds,
-            teleop=state.teleop,
             unusable_reasons=list(UNUSABLE_REASONS),
             version=VERSION,
         )

@@ -23,7 +23,6 @@ class AppState:
         self.pictures = PictureCache(store)
         self.labels = LabelReader(store, config.task)
         self.queue = SketchQueue(store, config.task, config.query, config.second_opinions, config.seed)
-        self.teleop = False  # whether demonstrations can be made here; the routes for them say so
 
     @property
     def cookie(self) -> str:

@@ -135,7 +135,6 @@ def router(state: AppState, make: MakeEnv = make_cell) -> APIRouter:
       state: of the server.
       make: makes the environment of an episode.
     """
-    state.teleop = True
     arm = _Arm(state, make)
 
     @contextlib.asynccontextmanager

@@ -44,7 +44,6 @@ class SessionAnswer(BaseModel):
     task_id: str
     thresholds: Thresholds
     lease_seconds: float
-    teleop: bool
     unusable_reasons: list[str]
     version: str
 

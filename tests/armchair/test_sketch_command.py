@@ -59,6 +59,13 @@ def test_mistakes_are_one_sentence(root, capsys, words, told):
     assert re.search(f"^armchair: .*{told}", error, re.MULTILINE) and "Traceback" not in error
 
 
+def test_the_first_episodes_of_a_cell_task_can_be_demonstrated(tmp_path):
+    """So the server starts without any; what waits is told by the page."""
+    store = Store.create(tmp_path / "store")
+    with server_process(store.root, "lift_green", ["ada"]) as (_, links), sign_in(links["ada"]) as client:
+        assert client.get("/queue").json()["total"] == 0
+
+
 def test_a_server_from_start_to_stop(root):
     """Links work, no token is in any message, whatever is asked; Ctrl-C stops it well."""
     command = [sys.executable, "-m", "armchair", "sketch", "--store", root, "--task", "lift_green", "--port", "0"]

@@ -8,7 +8,7 @@ const VIEWS = [
   { name: "sketch", title: "Sketch", load: () => import("./sketch.js") },
   { name: "browse", title: "Browse", load: () => import("./browse.js") },
   { name: "review", title: "Review", load: () => import("./review.js") },
-  { name: "demonstrate", title: "Demonstrate", load: () => import("./teleop.js"), needs: (session) => session.teleop },
+  { name: "demonstrate", title: "Demonstrate", load: () => import("./teleop.js") },
   { name: "statistics", title: "Statistics", load: () => import("./statistics.js") },
 ];
 const MESSAGE_MS = 6000; // long enough to read a sentence
@@ -39,10 +39,10 @@ async function show() {
   const mine = ++navigation;
   const { name, path, query } = route();
   const wanted = VIEWS.find((candidate) => candidate.name === name) ?? VIEWS[0];
+  announce(""); // a view's messages leave with it, all but its last words
   await unmount();
   unmount = () => {};
   clear(view);
-  announce("");
   for (const tab of document.querySelectorAll("#tabs a")) {
     if (tab.dataset.view === wanted.name) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -115,9 +115,8 @@ async function start() {
     return error.status === 401 ? signedOut(error.message) : fail(clear(view), error);
   }
   document.getElementById("who").textContent = `${session.user} · ${session.task_id}`;
-  const tabs = VIEWS.filter((candidate) => candidate.needs?.(session) ?? true);
   document.getElementById("tabs").replaceChildren(
-    ...tabs.map(({ name, title }) => el("a", { href: `#/${name}`, dataset: { view: name } }, title)),
+    ...VIEWS.map(({ name, title }) => el("a", { href: `#/${name}`, dataset: { view: name } }, title)),
   );
   window.addEventListener("hashchange", show);
   await show();

@@ -274,7 +274,7 @@ class SketchView {
       work.sending = false;
       this.main.inert = this.side.inert = false;
     }
-    if (this.#left || work !== this.#work) return;
+    if (this.#left || work !== this.#work) return this.#say("");
     if (location.hash.startsWith("#/sketch/")) history.replaceState(null, "", "#/sketch"); // reloading goes on, not back
     await this.open();
   }
@@ -325,6 +325,8 @@ class SketchView {
     const next = button("The next episode", () => this.open(), "button primary");
     if (error.code === "nothing_left") {
       card("Nothing left to sketch", error.message, button("Look again", () => this.open()), button("Browse the episodes", () => this.context.go("#/browse")));
+    } else if (error.code === "nothing_yet") {
+      card("Nothing to sketch yet", error.message, button("Demonstrate", () => this.context.go("#/demonstrate"), "button primary"), button("Look again", () => this.open()));
     } else if (error.code === "taken") {
       card(`${error.details.holder ?? "Somebody"} is drawing ${episodeId}`, "One person draws an episode, unless a second opinion is wanted.", next, button("Draw it too, as a second opinion", () => this.open(episodeId, true)));
     } else {

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from datasets import catalogue
+from datasets.errors import StoreError
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 from datasets.testing import make_episode
@@ -98,10 +100,33 @@ def test_a_server_that_died_after_saving_answers_as_it_would_have(desk):
     assert desk.store.find_lease(lease["lease_id"]) is None
 
 
+def test_a_server_killed_before_it_made_the_row_has_kept_the_sketch(desk, monkeypatch):
+    desk = desk()
+    ada = desk.client()
+    lease = take(ada, "fake-0")
+
+    def killed(*_):
+        raise StoreError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue, "insert_sketch", killed)
+        assert save(ada, lease).status_code == 409
+    assert not desk.store.all_sketches(TASK)
+    desk.clock.now += 5
+    answer = save(ada, lease)  # the page asks again
+    assert answer.status_code == 200 and answer.json()["timestamp"] == int(desk.clock.now) - 5
+    (kept,) = desk.store.all_sketches(TASK)
+    assert kept.values.tolist() == np.float32(CURVE).tolist()
+    assert desk.store.find_lease(lease["lease_id"]) is None
+
+
 def test_a_correction_is_a_new_version(desk):
     desk = desk()
     ada, bob = desk.client("ada"), desk.client("bob")
-    ids = [save(ada, take(ada, "fake-0"), values).json()["sequence_id"] for values in (CURVE, CURVE[::-1])]
+    ids = []
+    for values in (CURVE, CURVE[::-1]):
+        ids.append(save(ada, take(ada, "fake-0"), values).json()["sequence_id"])
+        desk.clock.now += 1
     save(bob, take(bob, "fake-0"), [0.5] * 5)
     seen = {s["sequence_id"]: s for s in ada.get("/api/episodes/fake-0").json()["sketches"]}
     assert len(seen) == 3
@@ -237,6 +262,14 @@ def test_an_expired_session_saves_nothing_until_one_signs_in_again(desk):
     assert not desk.store.all_sketches(TASK)
     told = error(desk.visitor().post("/api/session", json={"token": desk.state.sessions.tokens["ada"]}), 401)
     assert told["code"] == "token_expired"
+
+
+def test_an_empty_store_asks_for_demonstrations(desk, tmp_path):
+    desk = desk(Store.create(tmp_path / "empty"))
+    ada = desk.client()
+    assert error(ada.post("/api/leases", json={}), 404)["code"] == "nothing_yet"
+    desk.store.add(make_episode(0), "fake")
+    assert take(ada)["episode_id"] == "fake-0"
 
 
 def test_the_queue_empties(desk):

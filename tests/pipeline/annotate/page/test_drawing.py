@@ -193,8 +193,11 @@ def test_a_correction_is_a_new_version_and_others_can_be_shown_then(store, serve
     old = np.full(T, 0.5, np.float32)
     for user in ("ada", "bob"):
         store.add_sketch(RewardSequence("fake-0", TASK, old, f"{user}-1", user=user, timestamp=1))
-    page = opened(sign_in(serve(store), route="#/sketch/fake-0"))
+    page = sign_in(serve(store))
+    page.evaluate("() => history.replaceState(null, '', '#/sketch/fake-0')")
+    page.reload()
     page.get_by_text("You have sketched this episode").wait_for()
+    opened(page)
     page.keyboard.press("o")
     assert page.locator(".pad-legend").text_content() == "bob"
     hand = Hand(page)

@@ -252,3 +252,10 @@ def test_no_simulator_is_one_sentence(monkeypatch, make_store, serve, sign_in):
     monkeypatch.setattr(teleop, "_unavailable", lambda: "There is no simulator here: get one.")
     page = sign_in(serve(make_store(1)), route="#/demonstrate")
     page.get_by_text("There is no simulator here: get one.").wait_for()
+
+
+def test_an_empty_store_leads_to_demonstrating(make_store, serve, sign_in):
+    page = sign_in(serve(make_store(0)))
+    page.get_by_text("Nothing to sketch yet").wait_for()
+    page.get_by_role("button", name="Demonstrate").click()
+    page.get_by_text("Choose a task and press Enter.").wait_for()

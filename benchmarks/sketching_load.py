@@ -1,11 +1,11 @@
-"""How quick the sketching page's server is.
+"""Many annotators at once: how long saving a sketch takes, and whether anything is lost.
 
-    python benchmarks/sketching.py load                          # 20 annotators at once, each saving 50 sketches
-    python benchmarks/sketching.py load --index-url postgresql+psycopg://user@host/db
+    python benchmarks/sketching_load.py                 # 20 annotators, 50 sketches each, SQLite
+    python benchmarks/sketching_load.py --index-url postgresql+psycopg://user@host/db      # an empty database
 
-`load` takes a minute: it makes a store, starts `armchair sketch`, and lets the annotators take and save episodes by
-HTTP as fast as they are answered, without a pause to draw. Then it compares what they were told is saved with the
-store. They share this machine's processor with the server.
+Takes a minute: it makes a store, starts `armchair sketch`, and lets the annotators take and save episodes by HTTP as
+fast as they are answered, without a pause to draw. Then it compares what they were told is saved with the store. They
+share this machine's processor with the server.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -29,8 +28,8 @@ _SPARE = 1.1  # episodes for each sketch: the queue does not run dry
 
 
 @dataclasses.dataclass(frozen=True)
-class Load:
-    """Many annotators at once: how long saving a sketch takes, and whether anything is lost."""
+class Config:
+    """What to measure."""
 
     annotators: int = 20
     """How many."""
@@ -42,7 +41,7 @@ class Load:
     """An empty PostgreSQL database for the store's index; by default a SQLite file."""
 
 
-def measure_load(config: Load, root: Path) -> None:
+def measure(config: Config, root: Path) -> None:
     """Prints the distribution of the seconds from sending a sketch until it was said to be saved."""
     store = Store.create(root, index_url=config.index_url)
     for seed in range(round(_SPARE * config.annotators * config.sketches)):
@@ -68,16 +67,6 @@ def measure_load(config: Load, root: Path) -> None:
         sys.exit(1)
 
 
-_COMMANDS: dict[str, Any] = {"load": Load}
-
-
-def main() -> None:
-    """Runs one of the measurements; `load` if none is named."""
-    args = sys.argv[1:] or ["load"]
-    config = tyro.extras.subcommand_cli_from_dict(_COMMANDS, args=args, description=__doc__)
-    with tempfile.TemporaryDirectory(prefix="armchair-sketching-") as folder:
-        measure_load(config, Path(folder) / "store")
-
-
 if __name__ == "__main__":
-    main()
+    with tempfile.TemporaryDirectory(prefix="armchair-sketching-") as folder:
+        measure(tyro.cli(Config, description=__doc__), Path(folder) / "store")
