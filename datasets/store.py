@@ -235,12 +235,14 @@ class Store:
         with self._index.read() as connection:
             return catalogue.select_sketches(connection, task_id, episode_ids)
 
-    def sketched(self, task_id: str) -> dict[str, set[str]]:
-        """Who has sketched what for a task: episode id -> users. Reads no curve."""
+    def sketched(self, task_id: str, episode_ids: Collection[str] | None = None) -> dict[str, set[str]]:
+        """Who has sketched what for a task, of some episodes or of all: episode id -> users. Reads no curve."""
         table = REWARD_SEQUENCES.c
         drawn = sql.select(table.EpisodeId, table.User).where(
             table.RewardTaskId == task_id, table.Type == RewardType.SKETCH
         )
+        if episode_ids is not None:
+            drawn = drawn.where(among(table.EpisodeId, episode_ids))
         users: dict[str, set[str]] = {}
         with self._index.read() as connection:
             for episode_id, user in connection.execute(drawn):

@@ -33,9 +33,6 @@ def router(state: AppState) -> APIRouter:
     store, task = state.store, state.config.task
     locks = [threading.Lock() for _ in range(_LOCKS)]
 
-    def leases_of_others(user: str) -> list[Lease]:
-        return [lease for lease in store.leases(task, state.clock()) if lease.user != user]
-
     @routes.get("/queue", summary="How far the task is, and what comes next for you", responses=refusals(401, 403))
     def queue(user: CurrentUser) -> wire.QueueAnswer:
         labels = state.labels.read()
@@ -66,14 +63,14 @@ def router(state: AppState) -> APIRouter:
     def take(user: CurrentUser, body: wire.LeaseRequest) -> wire.LeaseAnswer:
         if body.episode_id is not None:
             return _answer(state, _take(state, find_row(state, body.episode_id).episode_id, user, body.anyway))
-        labels, taken = state.labels.read(), {lease.episode_id for lease in leases_of_others(user)}
-        waiting = (w.row for w in state.queue.waiting(user, labels) if w.row.episode_id not in taken)
+        labels = state.labels.read()
+        waiting = (w.row for w in state.queue.waiting(user, labels))
         while rows := {row.episode_id: row for row in itertools.islice(waiting, _CANDIDATES)}:
             while rows and (lease := _lease(state, list(rows), user, shared=False)) is not None:
                 row = rows.pop(lease.episode_id)
                 # Somebody may have saved it, and so let go of it, since the labels were read; from now on nobody can.
-                people = {sketch.user for sketch in store.all_sketches(task, [row.episode_id])}
-                if state.queue.why(row, user, dataclasses.replace(labels, sketched={row.episode_id: people})):
+                now = dataclasses.replace(labels, sketched=store.sketched(task, [row.episode_id]))
+                if state.queue.why(row, user, now):
                     return _answer(state, lease)
                 store.release_lease(lease.lease_id)
         if not state.queue.rows():
@@ -170,11 +167,11 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
     store, task = state.store, state.config.task
     lease = _own_lease(state, body.lease_id, user)
     values = np.array(body.values, np.float32)
-    saved = _saved(state, body.lease_id, user, None if lease is None else lease.episode_id)
-    if saved is not None:  # the answer was lost, or the server died before it let go of the lease
-        return _again(state, saved, values), False
     if lease is None:
-        raise ApiError(409, "stale_lease", _STALE)
+        saved = _saved(state, body.lease_id, user)
+        if saved is None:
+            raise ApiError(409, "stale_lease", _STALE)
+        return _again(state, saved, values), False  # the answer was lost
     row = find_row(state, lease.episode_id)
     check_length(row, values)
     now = state.clock()
@@ -194,8 +191,8 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
     try:
         with state.labels.saving(row.episode_id, user):
             store.add_sketch(sketch)
-    except StoreError:  # if its file was there, from a server that was killed before it made the row, it has one now
-        saved = _saved(state, lease.lease_id, user, row.episode_id)
+    except StoreError:  # if its file was there, from a server that was killed before it let go of the lease
+        saved = _saved(state, lease.lease_id, user)
         if saved is None:
             raise
         return _again(state, saved, values), False
@@ -211,9 +208,9 @@ def _again(state: AppState, saved: RewardSequence, values: np.ndarray) -> Reward
     return saved
 
 
-def _saved(state: AppState, lease_id: str, user: str, episode_id: str | None) -> RewardSequence | None:
+def _saved(state: AppState, lease_id: str, user: str) -> RewardSequence | None:
     """The sketch that a lease was used up for."""
-    sketches = state.store.all_sketches(state.config.task, None if episode_id is None else [episode_id])
+    sketches = state.store.all_sketches(state.config.task)
     return next((s for s in sketches if (s.sequence_id, s.user) == (lease_id, user)), None)
 
 
