@@ -14,12 +14,13 @@ queue for the index's one lock while they link a shard and commit its row; so th
 past the last row of their dataset, left by a writer killed in between, and the next `add` finds and adopts them.
 """
 
+import collections
 import dataclasses
 import enum
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,7 @@ class Store:
         with self._index.read() as connection:
             return catalogue.select_sketches(connection, task_id, episode_ids)
 
-    def sketched(self, task_id: str, episode_ids: Collection[str] | None = None) -> dict[str, set[str]]:
+    def sketched(self, task_id: str, episode_ids: Collection[str] | None = None) -> dict[str, Set[str]]:
         """Who has sketched what for a task, of some episodes or of all: episode id -> users. Reads no curve."""
         table = REWARD_SEQUENCES.c
         drawn = sql.select(table.EpisodeId, table.User).where(
@@ -243,11 +244,11 @@ class Store:
         )
         if episode_ids is not None:
             drawn = drawn.where(among(table.EpisodeId, episode_ids))
-        users: dict[str, set[str]] = {}
+        users = collections.defaultdict[str, set[str]](set)
         with self._index.read() as connection:
             for episode_id, user in connection.execute(drawn):
-                users.setdefault(episode_id, set()).add(user)
-        return users
+                users[episode_id].add(user)
+        return dict(users)
 
     def register_model(self, card: Mapping[str, Any]) -> None:
         """Notes a reward model (its card: `model_id`, `model_hash`, `task_id`, ...); the same one again is fine.

@@ -71,4 +71,4 @@ class LabelReader:
         for note in self._store.notes(self._task_id, kind=NoteKind.SKIP):
             skipped[note.user].add(note.episode_id)
         unusable = {note.episode_id for note in self._store.notes(self._task_id, kind=NoteKind.UNUSABLE)}
-        return Labels(dict(self._store.sketched(self._task_id)), unusable, dict(skipped))
+        return Labels(self._store.sketched(self._task_id), unusable, dict(skipped))
