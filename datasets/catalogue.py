@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from datasets import features
 from datasets.episode import Episode, EpisodeMetadata
-from datasets.errors import ArmchairError, BadEpisodeError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, LengthError, StoreError
 from datasets.index import among, insert_new
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query, split_of
@@ -244,14 +244,14 @@ def insert_predictions(connection: sql.Connection, root: Path, path: Path) -> in
 
 
 def check_lengths(connection: sql.Connection, where: Path, values: dict[str, np.ndarray]) -> None:
-    """Raises StoreError unless each episode is in the index with as many steps as it has values."""
+    """Raises StoreError unless each episode is in the index; LengthError unless it has as many steps as values."""
     wanted = sql.select(EPISODES.c.EpisodeId, EPISODES.c.NumSteps).where(among(EPISODES.c.EpisodeId, values))
     num_steps = {row.EpisodeId: row.NumSteps for row in connection.execute(wanted)}
     for episode_id, numbers in values.items():
         if episode_id not in num_steps:
             raise StoreError(f"{where} rates episode {episode_id!r}, which the store does not hold: ingest it first")
         if len(numbers) != num_steps[episode_id]:
-            raise StoreError(
+            raise LengthError(
                 f"{where} has {len(numbers)} values for the {num_steps[episode_id]} frames of episode {episode_id!r}: "
                 "give one a frame"
             )

@@ -17,5 +17,13 @@ class StoreError(ArmchairError):
     """A store that is absent, damaged, or asked for something that it does not hold."""
 
 
+class IdTakenError(StoreError):
+    """An id under which the store holds something else already."""
+
+
+class LengthError(StoreError):
+    """A reward sequence that does not have one value for each frame of its episode."""
+
+
 class SpecMismatchError(ArmchairError):
     """A model, a dataset and an environment that do not speak of the same observations or actions."""

@@ -28,22 +28,23 @@ POOL = {"pool_size": 5, "max_overflow": 35}  # connections: as many as a web ser
 class Index(abc.ABC):
     """The index of one store, which several threads, processes and machines read and write at once."""
 
-    def __init__(self, root: Path, name: str, engine: sql.Engine):
+    def __init__(self, root: Path, name: str, reader: sql.Engine, writer: sql.Engine):
         """Connects lazily. Picklable things hold the store's root, not this.
 
         Args:
           root: of the store.
           name: of the index, for messages.
-          engine: that begins a transaction as a writer where its execution option `writes` is set.
+          reader: begins transactions that see one state.
+          writer: begins transactions that hold the lock; an engine over the same pool of connections.
         """
         self.root = root
         self.name = name
-        self._engine = engine
-        self._writer = engine.execution_options(writes=True)
+        self._reader = reader
+        self._writer = writer
         # Threads of one process line up here: SQLite's waiters poll, and may starve; PostgreSQL's hold connections.
         self._queue = threading.Lock()
         self._is_current = False
-        weakref.finalize(self, engine.dispose)  # or psycopg warns of connections that nobody closed
+        weakref.finalize(self, reader.dispose)  # or psycopg warns of connections that nobody closed
 
     @abc.abstractmethod
     def exists(self) -> bool:
@@ -66,7 +67,7 @@ class Index(abc.ABC):
         """A connection that sees one state of the index and never waits for writers."""
         with self.plain_errors():
             self._upgrade()
-            with self._engine.begin() as connection:
+            with self._reader.begin() as connection:
                 yield connection
 
     @contextlib.contextmanager
@@ -83,7 +84,7 @@ class Index(abc.ABC):
 
     def close(self) -> None:
         """Closes idle connections; the next `read` or `write` opens them again."""
-        self._engine.dispose()
+        self._reader.dispose()
 
     @contextlib.contextmanager
     def plain_errors(self) -> Iterator[None]:
@@ -97,7 +98,7 @@ class Index(abc.ABC):
 
     def has_tables(self) -> bool:
         """Whether the database holds at least the table `Episodes`."""
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             return sql.inspect(connection).has_table(EPISODES.name)
 
     def create_tables(self) -> None:
@@ -115,7 +116,7 @@ class Index(abc.ABC):
         """
         if self._is_current:
             return
-        with self._engine.begin() as connection:
+        with self._reader.begin() as connection:
             there = sql.inspect(connection).get_table_names()
         if EPISODES.name in there and not set(tables.tables) <= set(there):
             self.create_tables()

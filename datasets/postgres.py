@@ -6,13 +6,14 @@ from `~/.pgpass` or `PGPASSWORD`.
 """
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
 
 from datasets.errors import StoreError
 from datasets.index import BUSY_TIMEOUT_S, POOL, Index
 
-_LOCK = 0x41_52_4D  # any number; locks of this kind are counted a database, and a database is one store's
+_LOCK_ID = 0x41_52_4D  # any number; locks of this kind are counted a database, and a database is one store's
 _CONNECT_TIMEOUT_S = 10  # a server that is there answers in milliseconds
 _DRIVER = "postgresql+psycopg"
 _EXAMPLE = "postgresql+psycopg://USER@HOST/DATABASE"
@@ -39,8 +40,12 @@ class PostgresIndex(Index):
             raise StoreError(
                 f"the index of {root} is in PostgreSQL, which needs psycopg: pip install 'armchair[postgres]'"
             ) from error
-        sql.event.listen(engine, "begin", _on_begin)
-        super().__init__(root, target.render_as_string(), engine)
+        # Each trip to the server counts: what a transaction is goes into its BEGIN, what all share is said once.
+        reader = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        writer = engine.execution_options()
+        sql.event.listen(engine, "connect", _on_connect)
+        sql.event.listen(writer, "begin", _lock)
+        super().__init__(root, target.render_as_string(), reader, writer)
 
     def exists(self) -> bool:
         """Whether the database has our tables."""
@@ -90,10 +95,11 @@ def parse(url: str) -> sql.URL:
     return parsed.set(drivername=_DRIVER)
 
 
-def _on_begin(connection: sql.Connection) -> None:
-    if connection.get_execution_options().get("writes", False):
-        # Statements of a writer see what others committed before it had the lock: the default isolation.
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_TIMEOUT_S}s'")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    else:
-        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+def _on_connect(connection: Any, _record: object) -> None:
+    connection.execute(f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'")
+    connection.commit()
+
+
+def _lock(connection: sql.Connection) -> None:
+    # Statements of a writer see what others committed before it had the lock: the default isolation.
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK_ID})")

@@ -22,7 +22,7 @@ class SqliteIndex(Index):
         engine = sql.create_engine(f"sqlite:///{self.path}", connect_args={"timeout": BUSY_TIMEOUT_S}, **POOL)
         sql.event.listen(engine, "connect", _on_connect)
         sql.event.listen(engine, "begin", _on_begin)
-        super().__init__(root, str(self.path), engine)
+        super().__init__(root, str(self.path), engine, engine.execution_options(writes=True))
 
     def exists(self) -> bool:
         """Whether the file is there."""

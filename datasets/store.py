@@ -30,7 +30,7 @@ import sqlalchemy as sql
 from datasets import catalogue, features, files, leases, location, notes, upkeep, validate
 from datasets.catalogue import EpisodeRow
 from datasets.episode import Episode
-from datasets.errors import BadEpisodeError, StoreError
+from datasets.errors import BadEpisodeError, IdTakenError, StoreError
 from datasets.index import among
 from datasets.leases import Lease
 from datasets.notes import Note
@@ -184,9 +184,10 @@ class Store:
 
     def revision(self) -> tuple[int, ...]:
         """How many episodes, reward sequences and notes there are; none is ever lost, so it changes with the store."""
+        tables = (EPISODES, REWARD_SEQUENCES, NOTES)
+        counts = (sql.select(sql.func.count()).select_from(table).scalar_subquery() for table in tables)
         with self._index.read() as connection:
-            tables = (EPISODES, REWARD_SEQUENCES, NOTES)
-            return tuple(connection.execute(sql.select(sql.func.count()).select_from(t)).scalar_one() for t in tables)
+            return tuple(connection.execute(sql.select(*counts)).one())
 
     def read(self, episode: EpisodeRow | str) -> Episode:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
@@ -216,15 +217,24 @@ class Store:
     def add_sketch(self, sequence: RewardSequence) -> None:
         """Stores a person's (or simulated person's) reward sequence; the same one again changes nothing.
 
+        The lease it was drawn under, which has the sequence's id, ends in the same moment.
+
         Raises:
-          StoreError: if the episode is unknown, has another length, or has another sequence of this id.
+          LengthError: if the sequence has not one value for each frame of the episode.
+          IdTakenError: if there is another sequence of this id.
+          StoreError: if the episode is unknown.
         """
         if not validate.is_name(sequence.sequence_id):
             raise StoreError(f"a sketch has the id {sequence.sequence_id!r}: use letters, digits, '.', '_' and '-'")
         path = self.root / "rewards" / "sketches" / sequence.episode_id / f"{sequence.sequence_id}.json"
         with self._index.read() as connection:  # before the lock: an episode that is there stays as it is
             catalogue.check_lengths(connection, path, {sequence.episode_id: sequence.values})
-        self._add_file(path, catalogue.sketch_text(sequence), catalogue.insert_sketch, "sketch")
+
+        def insert(connection: sql.Connection, root: Path, path: Path) -> None:
+            catalogue.insert_sketch(connection, root, path)
+            leases.release(connection, sequence.sequence_id)
+
+        self._add_file(path, catalogue.sketch_text(sequence), insert, "sketch")
 
     def sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """The newest sketch of each (episode, user) for a task, by episode and user."""
@@ -403,7 +413,7 @@ class Store:
     def _add_file(
         self, path: Path, content: str, insert: Callable[[sql.Connection, Path, Path], None], what: str
     ) -> None:
-        """Makes a small file durable, then its row; raises StoreError if `path` holds something else.
+        """Makes a small file durable, then its row; raises IdTakenError if `path` holds something else.
 
         The slow part, waiting for the disk, comes before the index's lock. A file that is there may lack its row,
         because its writer was killed between the two: it gets one before we complain.
@@ -412,7 +422,7 @@ class Store:
         with self._index.write() as connection:
             insert(connection, self.root, path)
         if not is_new and path.read_text() != content:
-            raise StoreError(f"{path} holds another {what}: give each its own id, they are never overwritten")
+            raise IdTakenError(f"{path} holds another {what}: give each its own id, they are never overwritten")
 
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:

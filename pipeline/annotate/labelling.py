@@ -9,8 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from fastapi import APIRouter, Response
 
-from datasets.catalogue import EpisodeRow
-from datasets.errors import StoreError
+from datasets.errors import IdTakenError, LengthError
 from datasets.leases import Lease
 from datasets.notes import Note, NoteKind
 from datasets.rewards import RewardSequence
@@ -164,20 +163,22 @@ def _own_lease(state: AppState, lease_id: str, user: str) -> Lease | None:
 
 def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardSequence, bool]:
     """The sketch in the store, and whether it is new there. Raises ApiError 409 or 422."""
-    store, task = state.store, state.config.task
+    sketch, new = _store(state, user, body)
+    # The comment under the sketch's own id: saving again after a crash in between adds it, and doubles nothing.
+    if body.comment.strip() and not _is_noted(state, sketch):
+        _note(state, sketch.episode_id, NoteKind.COMMENT, user, body.comment, sketch.sequence_id)
+    return sketch, new
+
+
+def _store(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardSequence, bool]:
     lease = _own_lease(state, body.lease_id, user)
     values = np.array(body.values, np.float32)
-    if lease is None:
-        saved = _saved(state, body.lease_id, user)
-        if saved is None:
-            raise ApiError(409, "stale_lease", _STALE)
-        return _again(state, saved, values), False  # the answer was lost
-    row = find_row(state, lease.episode_id)
-    check_length(row, values)
+    if lease is None:  # the answer was lost
+        return _saved(state, body.lease_id, user, values), False
     now = state.clock()
     sketch = RewardSequence(
-        row.episode_id,
-        task,
+        lease.episode_id,
+        lease.task_id,
         values,
         sequence_id=lease.lease_id,
         user=user,
@@ -185,44 +186,29 @@ def _save(state: AppState, user: str, body: wire.SketchRequest) -> tuple[RewardS
         tool=TOOL,
         seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
     )
-    # The comment first, under the lease's own id: a second try after a crash in between loses and doubles nothing.
-    if body.comment.strip() and not _is_noted(state, lease):
-        _note(state, row.episode_id, NoteKind.COMMENT, user, body.comment, lease.lease_id)
     try:
-        with state.labels.saving(row.episode_id, user):
-            store.add_sketch(sketch)
-    except StoreError:  # if its file was there, from a server that was killed before it let go of the lease
-        saved = _saved(state, lease.lease_id, user)
-        if saved is None:
-            raise
-        return _again(state, saved, values), False
-    store.release_lease(lease.lease_id)
+        with state.labels.saving(sketch.episode_id, user):
+            state.store.add_sketch(sketch)
+    except LengthError as error:
+        frames = find_row(state, sketch.episode_id).num_steps
+        told = f"values: {len(values)} for the {frames} frames of the episode: give one for each frame"
+        raise ApiError(422, "invalid", told) from error
+    except IdTakenError:  # its file was there, from a server that was killed before it made the row
+        return _saved(state, lease.lease_id, user, values), False
     return sketch, True
 
 
-def _again(state: AppState, saved: RewardSequence, values: np.ndarray) -> RewardSequence:
-    """What a lease was used up for, if that is what is being saved again; else raises ApiError 409."""
-    state.store.release_lease(saved.sequence_id)
-    if not np.array_equal(saved.values, values):
+def _saved(state: AppState, lease_id: str, user: str, values: np.ndarray) -> RewardSequence:
+    """The sketch that a lease was used up for, if that is what is being saved again; else raises ApiError 409."""
+    sketches = state.store.all_sketches(state.config.task)
+    saved = next((s for s in sketches if (s.sequence_id, s.user) == (lease_id, user)), None)
+    if saved is None or not np.array_equal(saved.values, values):
         raise ApiError(409, "stale_lease", _STALE)
     return saved
 
 
-def _saved(state: AppState, lease_id: str, user: str) -> RewardSequence | None:
-    """The sketch that a lease was used up for."""
-    sketches = state.store.all_sketches(state.config.task)
-    return next((s for s in sketches if (s.sequence_id, s.user) == (lease_id, user)), None)
-
-
-def check_length(row: EpisodeRow, values: np.ndarray) -> None:
-    """Raises ApiError 422 unless there is one value for each frame of the episode."""
-    if len(values) != row.num_steps:
-        told = f"values: {len(values)} for the {row.num_steps} frames of the episode: give one for each frame"
-        raise ApiError(422, "invalid", told)
-
-
-def _is_noted(state: AppState, lease: Lease) -> bool:
-    return any(note.note_id == lease.lease_id for note in state.store.notes(episode_ids=[lease.episode_id]))
+def _is_noted(state: AppState, sketch: RewardSequence) -> bool:
+    return any(note.note_id == sketch.sequence_id for note in state.store.notes(episode_ids=[sketch.episode_id]))
 
 
 def _note(state: AppState, episode_id: str, kind: str, user: str, text: str, note_id: str = "") -> Note:
