@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from datasets.errors import ArmchairError
+from datasets.errors import ArmchairError, LengthError
 from datasets.schema import RewardType
 
 
@@ -27,11 +27,11 @@ class RewardSequence:
     seconds_spent: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ArmchairError unless the values are a float32 vector of finite numbers in [0, 1]."""
+        """Raises LengthError unless the values are a vector, ArmchairError unless all are finite and in [0, 1]."""
         values = np.asarray(self.values, np.float32)
         where = f"reward sequence {self.sequence_id!r} of episode {self.episode_id!r}"
         if values.ndim != 1 or not len(values):
-            raise ArmchairError(f"{where} has shape {values.shape}: give one number per frame")
+            raise LengthError(f"{where} has shape {values.shape}: give one number per frame")
         bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0) & (values <= 1)))
         if len(bad):
             raise ArmchairError(

@@ -176,21 +176,21 @@ def _store(state: AppState, user: str, body: wire.SketchRequest) -> tuple[Reward
     if lease is None:  # the answer was lost
         return _saved(state, body.lease_id, user, values), False
     now = state.clock()
-    sketch = RewardSequence(
-        lease.episode_id,
-        lease.task_id,
-        values,
-        sequence_id=lease.lease_id,
-        user=user,
-        timestamp=int(now),
-        tool=TOOL,
-        seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
-    )
     try:
+        sketch = RewardSequence(
+            lease.episode_id,
+            lease.task_id,
+            values,
+            sequence_id=lease.lease_id,
+            user=user,
+            timestamp=int(now),
+            tool=TOOL,
+            seconds_spent=min(body.seconds_spent, max(0.0, now - _started(lease.lease_id))),
+        )
         with state.labels.saving(sketch.episode_id, user):
             state.store.add_sketch(sketch)
     except LengthError as error:
-        frames = find_row(state, sketch.episode_id).num_steps
+        frames = find_row(state, lease.episode_id).num_steps
         told = f"values: {len(values)} for the {frames} frames of the episode: give one for each frame"
         raise ApiError(422, "invalid", told) from error
     except IdTakenError:  # its file was there, from a server that was killed before it made the row

@@ -33,7 +33,6 @@ export class Pad {
     this.layers = ["pad-back", "pad-curve", "pad"].map((layer) => el("canvas", { class: layer, "aria-hidden": "true" }));
     this.pens = this.layers.map((canvas) => canvas.getContext("2d"));
     this.plot = el("div", { class: "pad-plot" }); // marks where the plot is; events pass through it
-    this.layers[2].plotArea = () => this.plot.getBoundingClientRect().toJSON(); // for whoever drives the page
     this.legend = el("ul", { class: "pad-legend", "aria-label": "Curves", hidden: true });
     this.spoken = el("p", { class: "visually-hidden", "aria-live": "polite" });
     this.surface = el("div", {
