@@ -15,7 +15,8 @@ _WAVES = 2.5  # that the hand draws while it goes along
 _STOPS = 24  # of the hand while it waits for the pictures to be there
 _PATIENCE_MS = 15_000
 
-# A swap counts from the first pointer event whose frame is not on the screen to the swap that brings the latest one.
+# A swap counts from the time stamp of the first pointer event whose frame is not on the screen, to the swap that brings
+# the latest one.
 _WATCH = """() => {
   const viewer = document.querySelector(".viewer"), plot = document.querySelector(".pad-plot").getBoundingClientRect();
   const last = Number(document.querySelector(".pad-surface").getAttribute("aria-valuemax"));
@@ -27,7 +28,7 @@ _WATCH = """() => {
   document.addEventListener("pointermove", (event) => {
     const frame = Math.round(Math.min(Math.max((event.clientX - plot.left) / plot.width, 0), 1) * last);
     if (watch.wanted) watch.wanted.frame = frame;
-    else if (String(frame) !== viewer.dataset.shown) watch.wanted = { frame, since: performance.now() };
+    else if (String(frame) !== viewer.dataset.shown) watch.wanted = { frame, since: event.timeStamp };
   }, { capture: true, passive: true });
   new MutationObserver(() => {
     if (!watch.wanted || viewer.dataset.shown !== String(watch.wanted.frame)) return;
@@ -49,7 +50,7 @@ class Smoothness:
     slowest_frame_ms: float
     long_tasks: tuple[float, ...]  # ms: tasks of the page's main thread above 50 ms
     swaps: int  # of the film
-    swap_median_ms: float  # from the pointer event that asks for a frame
+    swap_median_ms: float  # from the time stamp of the pointer event that asks for a frame
     swap_p95_ms: float
 
 

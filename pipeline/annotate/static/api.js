@@ -39,8 +39,6 @@ export const api = {
   post: (path, body = {}) => request("POST", path, { body }),
   put: (path, body = {}) => request("PUT", path, { body }),
   delete: (path) => request("DELETE", path),
-  /** One frame's picture, as the store holds it. */
-  frameUrl: (episodeId, t, camera) => `/api/episodes/${id(episodeId)}/frames/${t}?camera=${id(camera)}`,
   /** All pictures of a camera, one after the other; answers byte ranges. */
   filmUrl: (episodeId, camera) => `/api/episodes/${id(episodeId)}/film?camera=${id(camera)}`,
 };

@@ -29,7 +29,7 @@ export function fillDays(days, valueOf, textOf) {
 }
 
 /** A number at or above `value` that people count to, with a half that is as plain. */
-export function roundUp(value) {
+function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
   return [1, 2, 4, 6, 8, 10].map((times) => times * power).find((candidate) => candidate >= value);
 }

@@ -55,12 +55,6 @@ export class Curve {
     return this.#last !== null;
   }
 
-  /** Draws a whole stroke at once. @param {Array<{position: number, value: number}>} points */
-  stroke(points) {
-    points.forEach((point, i) => (i ? this.extend(point.position, point.value) : this.begin(point.position, point.value)));
-    if (points.length) this.end();
-  }
-
   /** Starts a stroke: the frame under the pointer takes its value. Returns the touched frames, [from, to]. */
   begin(position, value) {
     this.#start();

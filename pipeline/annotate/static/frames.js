@@ -13,7 +13,6 @@ export class Film {
   #cameras; // [{url, mime, offsets: Float64Array[T + 1], chunks: [{from, to, state, bytes, abort}], chunkOf: [T]}]
   #decoded = new Map(); // t -> [ImageBitmap], in the order of last use
   #decoding = new Map(); // t -> [promise]
-  #bytes = 0;
   #requests = 0;
   #cursor = 0;
   #direction = 1;
@@ -39,18 +38,12 @@ export class Film {
     this.#cameras = detail.cameras.map((camera) => cameraOf(camera, urlOf(camera.name)));
     const frameBytes = detail.cameras.reduce((sum, camera) => sum + 4 * camera.width * camera.height, 0);
     this.#capacity = Math.max(Math.floor(DECODED_BYTES / Math.max(frameBytes, 1)), 4);
-    this.frameBytes = frameBytes;
     this.want(0);
   }
 
   set reach(reach) {
     this.#reach = reach;
     this.#soon();
-  }
-
-  /** Decoded bytes held now. */
-  get bytes() {
-    return this.#bytes;
   }
 
   has(t) {
@@ -90,7 +83,6 @@ export class Film {
     for (const camera of this.#cameras) for (const chunk of camera.chunks) chunk.abort?.abort();
     for (const bitmaps of this.#decoded.values()) bitmaps.forEach((bitmap) => bitmap.close());
     this.#decoded.clear();
-    this.#bytes = 0;
   }
 
   #soon() {
@@ -193,7 +185,6 @@ export class Film {
     this.#decoding.delete(t);
     if (this.#closed) return bitmaps.forEach((bitmap) => bitmap.close());
     this.#decoded.set(t, bitmaps);
-    this.#bytes += this.frameBytes;
     this.#evict(t);
     this.onFrame(t);
     this.#soon();
@@ -205,7 +196,6 @@ export class Film {
       if (t === this.#cursor || t === justDecoded) continue;
       bitmaps.forEach((bitmap) => bitmap.close());
       this.#decoded.delete(t);
-      this.#bytes -= this.frameBytes;
     }
   }
 }

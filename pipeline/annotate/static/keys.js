@@ -10,7 +10,7 @@ const FIELDS = "input, textarea, select, [contenteditable]";
 const PRESSABLE = "button, a[href], summary, [role=menuitem]"; // Space and Enter are theirs while they have the focus
 
 /** `Ctrl+Shift+Z` for a keydown; the command key of a Mac counts as Ctrl, Shift counts only where a key has no sign of its own. */
-export function comboOf(event) {
+function comboOf(event) {
   const key = event.key === " " ? "Space" : event.key.length === 1 ? event.key.toUpperCase() : event.key;
   const named = key.length > 1 || /\p{L}/u.test(key);
   const parts = [(event.ctrlKey || event.metaKey) && "Ctrl", event.altKey && "Alt", event.shiftKey && named && "Shift", key];

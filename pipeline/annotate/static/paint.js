@@ -2,7 +2,7 @@
 
 import { formatTime } from "./dom.js";
 
-export const MARGIN = { left: 50, right: 20, top: 12, bottom: 36 }; // pixels around the plot: the scale, and the ruler below
+const MARGIN = { left: 50, right: 20, top: 12, bottom: 36 }; // pixels around the plot: the scale, and the ruler below
 const DASHES = [[], [8, 4], [2, 3], [10, 3, 2, 3], [14, 5], [5, 2, 2, 2, 2, 2]]; // overlays differ by these, not by colour only
 const FRAME_STEPS = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 10000, 20000];
 const TICK_ROOM = 64; // pixels that a label of the ruler needs
