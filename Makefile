@@ -3,7 +3,7 @@
 #   make test                  fast tests; make test-slow: the others
 #   make test-tools            Debian's Chromium and PostgreSQL, without which some tests are skipped
 #   make check                 lint, format, types, import contract, docstrings
-#   make bench                 quality and cost: the scripts in benchmarks/ (some 40 minutes)
+#   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
