@@ -17,13 +17,19 @@ from datasets.console import track
 from datasets.errors import ArmchairError
 from datasets.query import Query
 from datasets.store import Store
-from pipeline import config as configs
 from pipeline import export
 from pipeline.report import Report
-from pipeline.reward_learning.config import RewardConfig
 from pipeline.reward_learning.data import observations
-from pipeline.reward_learning.quality import NOT_KNOWN, Quality, RatedEpisode, judge, ordered_pairs
+from pipeline.reward_learning.quality import JUDGED_BY, NOT_KNOWN, Quality, RatedEpisode, judge, ordered_pairs
 
+EXPLAINED = (
+    f"Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by more "
+    f"than {JUDGED_BY.sketch_gap} in the sketch or in true progress. ROC-AUC: the chance that a frame (or episode) of "
+    "success is predicted higher than one of failure. Average precision: area under precision over recall. "
+    "Return: the sum over an episode, of predictions and of solved frames. False-positive mass: the share of all "
+    "predicted reward that falls on unsolved frames; the less the better, as for the mean on unsolved frames."
+)
+"""What the numbers of a table mean."""
 _CURVES = 12  # episodes whose curves are drawn
 _WORST = 3  # episodes whose frames are shown
 _STILLS = 8  # frames of each
@@ -34,7 +40,6 @@ class Assessment:
     """A reward model, held-out episodes that it has rated, and how good it is on them."""
 
     card: dict[str, Any]
-    config: RewardConfig
     episodes: list[RatedEpisode]
     quality: Quality
 
@@ -47,9 +52,8 @@ def assess(store: Store, model_path: Path, max_episodes: int) -> Assessment:
       SpecMismatchError: if the episodes lack what the model looks at.
     """
     model, card = export.load_model(model_path, "reward_model")
-    config = configs.from_json(RewardConfig, json.dumps(card["config"]))
     episodes = rate(store, held_out(store, card, max_episodes), model, card)
-    return Assessment(card, config, episodes, judge(episodes, card["model_id"], config.loss))
+    return Assessment(card, episodes, judge(episodes, card["model_id"]))
 
 
 def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -> Quality:
@@ -118,13 +122,9 @@ def rate(store: Store, rows: Sequence[EpisodeRow], model: Any, card: dict[str, A
 def describe(page: Report, store: Store, assessment: Assessment) -> None:
     """Adds tables and figures about a reward model to a report."""
     card, episodes, quality = assessment.card, assessment.episodes, assessment.quality
-    gap = assessment.config.loss.sketch_gap
     page.table(
-        ("", "value"), [(name, value) for name, value in quality.summary().items() if value != NOT_KNOWN],
-        f"Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by "
-        f"more than {gap} in the sketch or in true progress. ROC-AUC: the chance that a frame of success is predicted "
-        "higher than one of failure.",
-    )  # fmt: skip
+        ("", "value"), [(name, value) for name, value in quality.summary().items() if value != NOT_KNOWN], EXPLAINED
+    )
     if quality.calibration:
         page.figure(
             _calibration_figure(quality),
@@ -136,7 +136,7 @@ def describe(page: Report, store: Store, assessment: Assessment) -> None:
         _curves_figure(episodes[:_CURVES]),
         "Held-out episodes over frames. A sketch has its own scale; only its order counts.",
     )
-    worst = _worst(episodes, gap)
+    worst = _worst(episodes)
     if worst:
         page.heading("Worst episodes")
     for accuracy, episode in worst:
@@ -146,13 +146,13 @@ def describe(page: Report, store: Store, assessment: Assessment) -> None:
         )
 
 
-def _worst(episodes: Sequence[RatedEpisode], gap: float) -> list[tuple[float, RatedEpisode]]:
+def _worst(episodes: Sequence[RatedEpisode]) -> list[tuple[float, RatedEpisode]]:
     """The least well ordered episodes with their accuracy, by true progress or else by the first sketch."""
     scored = []
     for episode in episodes:
         reference = episode.progress if episode.progress is not None else next(iter(episode.sketches), None)
         if reference is not None:
-            right, total = ordered_pairs(episode.predicted, reference, gap)
+            right, total = ordered_pairs(episode.predicted, reference, JUDGED_BY.sketch_gap)
             if total:
                 scored.append((right / total, episode))
     return sorted(scored, key=lambda item: item[0])[:_WORST]
