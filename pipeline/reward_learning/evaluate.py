@@ -20,17 +20,24 @@ from datasets.store import Store
 from pipeline import export
 from pipeline.report import Report
 from pipeline.reward_learning.data import observations
+from pipeline.reward_learning.figures import calibration_figure, curves_figure, draw_curves, draw_still
 from pipeline.reward_learning.quality import JUDGED_BY, NOT_KNOWN, Quality, RatedEpisode, judge, ordered_pairs
 
+SHOWN = 12
+"""Episodes whose curves are drawn."""
 EXPLAINED = (
-    f"Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by more "
-    f"than {JUDGED_BY.sketch_gap} in the sketch or in true progress. ROC-AUC: the chance that a frame (or episode) of "
-    "success is predicted higher than one of failure. Average precision: area under precision over recall. "
-    "Return: the sum over an episode, of predictions and of solved frames. False-positive mass: the share of all "
-    "predicted reward that falls on unsolved frames; the less the better, as for the mean on unsolved frames."
+    "Order: share of frame pairs of one episode that are predicted in the right order, of those that differ by more "
+    f"than {JUDGED_BY.sketch_gap} in the sketch or in true progress; its interval is a bootstrap over episodes. "
+    "ROC-AUC: the chance that a frame (or episode) of success is predicted higher than one of failure. Average "
+    "precision: area under precision over recall. Return: the sum over an episode, of predictions and of solved "
+    "frames. False-positive mass: the share of all predicted reward that falls on unsolved frames; the less the better."
 )
 """What the numbers of a table mean."""
-_CURVES = 12  # episodes whose curves are drawn
+CALIBRATION = (
+    "Calibration: of the frames that are predicted alike, the share that solves the task. A ranking loss asks for "
+    "order, so only the two ends are meant to be right."
+)
+"""What the calibration figure shows."""
 _WORST = 3  # episodes whose frames are shown
 _STILLS = 8  # frames of each
 
@@ -51,9 +58,23 @@ def assess(store: Store, model_path: Path, max_episodes: int) -> Assessment:
       ArmchairError: if there is no such model, or no episode to judge it by.
       SpecMismatchError: if the episodes lack what the model looks at.
     """
-    model, card = export.load_model(model_path, "reward_model")
-    episodes = rate(store, held_out(store, card, max_episodes), model, card)
-    return Assessment(card, episodes, judge(episodes, card["model_id"]))
+    return assess_together(store, [model_path], max_episodes)[0]
+
+
+def assess_together(store: Store, model_paths: Sequence[Path], max_episodes: int) -> list[Assessment]:
+    """Judges reward models for one task by the same episodes, on which none of them was trained.
+
+    Raises:
+      ArmchairError: if a model is not there, or there is no episode to judge them by.
+      SpecMismatchError: if the episodes lack what a model looks at.
+    """
+    models = [export.load_model(path, "reward_model") for path in model_paths]
+    rows = held_out(store, [card for _, card in models], max_episodes)
+    assessments = []
+    for model, card in models:
+        episodes = rate(store, rows, model, card)
+        assessments.append(Assessment(card, episodes, judge(episodes, card["model_id"])))
+    return assessments
 
 
 def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -> Quality:
@@ -71,19 +92,25 @@ def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -
     return quality
 
 
-def held_out(store: Store, card: dict[str, Any], max_episodes: int) -> list[EpisodeRow]:
-    """Episodes to judge a model by: not trained on, sketched or of the model's task; sketched ones first.
+def held_out(store: Store, cards: Sequence[dict[str, Any]], max_episodes: int) -> list[EpisodeRow]:
+    """Episodes to judge models by: none was trained on them, sketched or of the models' task; sketched ones first.
+
+    Args:
+      store: to choose from.
+      cards: of one or more models, for the same task.
+      max_episodes: the most that are chosen.
 
     Raises:
       ArmchairError: if there are none.
     """
-    task_id, trained_on = card["task_id"], set(card["trained_on"])
+    task_id, trained_on = cards[0]["task_id"], {name for card in cards for name in card["trained_on"]}
     sketched = {row.episode_id: row for row in store.query(Query(has_sketch=task_id))}
     of_task = {row.episode_id: row for row in store.query(Query(task_id=task_id))}
     rows = [row for row in (of_task | sketched).values() if row.episode_id not in trained_on]
     if not rows:
+        ids = ", ".join(card["model_id"] for card in cards)
         raise ArmchairError(
-            f"{store.root} has no episode of {task_id!r} that {card['model_id']} was not trained on: ingest some more"
+            f"{store.root} has no episode of {task_id!r} that was held out from the training of {ids}: ingest some more"
         )
 
     def order(row: EpisodeRow) -> tuple[bool, bytes]:
@@ -126,14 +153,10 @@ def describe(page: Report, store: Store, assessment: Assessment) -> None:
         ("", "value"), [(name, value) for name, value in quality.summary().items() if value != NOT_KNOWN], EXPLAINED
     )
     if quality.calibration:
-        page.figure(
-            _calibration_figure(quality),
-            "Calibration: of the frames that are predicted alike, the share that solves the task. The ranking loss "
-            "asks for order, so only the two ends are meant to be right.",
-        )
+        page.figure(calibration_figure({"": quality.calibration}), f"{CALIBRATION} Labels: frames.")
     page.heading("Prediction, sketch and true progress")
     page.figure(
-        _curves_figure(episodes[:_CURVES]),
+        curves_figure({"prediction": episodes[:SHOWN]}),
         "Held-out episodes over frames. A sketch has its own scale; only its order counts.",
     )
     worst = _worst(episodes)
@@ -158,59 +181,16 @@ def _worst(episodes: Sequence[RatedEpisode]) -> list[tuple[float, RatedEpisode]]
     return sorted(scored, key=lambda item: item[0])[:_WORST]
 
 
-def _draw_curves(axes: Any, episode: RatedEpisode) -> None:
-    if episode.progress is not None:
-        axes.plot(episode.progress, color="0.6", linestyle="--", label="true progress")
-    for sketch in episode.sketches:
-        axes.plot(sketch, color="tab:orange", label="sketch")
-    axes.plot(episode.predicted, color="tab:blue", label="prediction")
-    axes.set(ylim=(-0.03, 1.03), xlim=(0, max(1, len(episode.predicted) - 1)))
-    axes.tick_params(labelsize=6)
-
-
-def _curves_figure(episodes: Sequence[RatedEpisode]) -> Figure:
-    columns = min(4, len(episodes))
-    rows = -(-len(episodes) // columns)
-    figure = Figure(figsize=(9, 1.7 * rows + 0.4), layout="constrained")
-    legend: dict[str, Any] = {}
-    for number, episode in enumerate(episodes):
-        axes = figure.add_subplot(rows, columns, number + 1)
-        axes.set_title(episode.episode_id, fontsize=7)
-        _draw_curves(axes, episode)
-        handles, labels = axes.get_legend_handles_labels()
-        legend |= dict(zip(labels, handles, strict=True))
-    figure.legend(list(legend.values()), list(legend), loc="outside upper center", ncols=3, fontsize=8, frameon=False)
-    return figure
-
-
-def _calibration_figure(quality: Quality) -> Figure:
-    figure = Figure(figsize=(4, 3), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="0.7", linestyle="--")
-    axes.plot([b.predicted for b in quality.calibration], [b.solved for b in quality.calibration], "o-")
-    for b in quality.calibration:
-        axes.annotate(
-            f"{b.frames}", (b.predicted, b.solved), (0, 5), textcoords="offset points", ha="center", fontsize=6
-        )
-    axes.set(
-        xlabel="predicted reward (labels: frames)", ylabel="share of solved frames", xlim=(0, 1), ylim=(-0.05, 1.1)
-    )
-    return figure
-
-
 def _stills_figure(store: Store, episode: RatedEpisode, card: dict[str, Any]) -> Figure:
     cameras = [name for name, spec in export.card_inputs(card).items() if spec.is_image]
     figure = Figure(figsize=(9, 2.2 + 1.2 * len(cameras)), layout="constrained")
     grid = figure.add_gridspec(1 + len(cameras), _STILLS, height_ratios=[1.5] + [1] * len(cameras))
     axes = figure.add_subplot(grid[0, :])
-    _draw_curves(axes, episode)
+    draw_curves(axes, {"prediction": episode})
     axes.legend(fontsize=7)
     shown = np.linspace(0, len(episode.predicted) - 1, _STILLS).round().astype(int)
     observation = store.read(episode.episode_id).observation
     for row, camera in enumerate(cameras, start=1):
         for column, picture in enumerate(video.decode_frames(observation[camera][shown])):
-            still = figure.add_subplot(grid[row, column])
-            still.imshow(picture, cmap="gray")  # the map counts for pictures of one channel only
-            still.set_title(f"frame {shown[column]}", fontsize=6, pad=2)
-            still.set_axis_off()
+            draw_still(figure.add_subplot(grid[row, column]), picture, f"frame {shown[column]}")
     return figure

@@ -50,14 +50,16 @@ def test_report_is_one_page_and_its_numbers(store, model, tmp_path):
 
 def test_no_episode_of_the_training_is_judged_and_sketched_ones_come_first(store, model):
     card = export.load_card(model, "reward_model")
-    rows = evaluate.held_out(store, card, 100)
+    rows = evaluate.held_out(store, [card], 100)
     assert not {row.episode_id for row in rows} & set(card["trained_on"])
     assert len(rows) == 30 - len(card["trained_on"])
     sketched = {row.episode_id for row in store.query(Query(has_sketch="lift_green"))}
     first = [row.episode_id in sketched for row in rows]
     assert first == sorted(first, reverse=True)
     assert any(first)
-    assert evaluate.held_out(store, card, 2) == rows[:2]
+    assert evaluate.held_out(store, [card], 2) == rows[:2]
+    other = card | {"trained_on": [rows[0].episode_id, rows[-1].episode_id]}  # then of several, none was trained on one
+    assert evaluate.held_out(store, [card, other], 100) == evaluate.held_out(store, [other, card], 100) == rows[1:-1]
 
 
 def test_errors(store, model, tmp_path):
