@@ -6,13 +6,13 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
+
+from datasets.console import print_table
 
 if TYPE_CHECKING:
     from datasets.catalogue import EpisodeRow
@@ -128,7 +128,7 @@ def _ls(config: Ls) -> None:
     if config.json:
         _print_json(entries)
     else:
-        _print_table(entries or [{"dataset": "none yet: `armchair ingest` some"}])
+        print_table(entries or [{"dataset": "none yet: `armchair ingest` some"}])
 
 
 def _info(config: Info) -> None:
@@ -149,7 +149,7 @@ def _info(config: Info) -> None:
     for count in store.rewards():
         who = f"reward model {count.model_id}" if count.model_id else f"sketches by {count.users}"
         facts[f"{who}, {count.task_id}"] = f"{count.episodes:,} episodes"
-    _print_table([{"": name, str(config.store): fact} for name, fact in facts.items()])
+    print_table([{"": name, str(config.store): fact} for name, fact in facts.items()])
 
 
 def _query(config: QueryEpisodes) -> None:
@@ -161,7 +161,7 @@ def _query(config: QueryEpisodes) -> None:
         _print_json(dataclasses.asdict(row) | {"path": str(row.path)} for row in rows)
         return
     shown = ("episode_id", "dataset", "task_id", "verdict", "num_steps", "policy_id", "robot", "split", "tags")
-    _print_table([{"time": _day(row.timestamp)} | {name: getattr(row, name) for name in shown} for row in rows])
+    print_table([{"time": _day(row.timestamp)} | {name: getattr(row, name) for name in shown} for row in rows])
 
 
 def _verify(config: Verify) -> None:
@@ -200,14 +200,3 @@ def _day(timestamp: int) -> str:
 def _print_json(entries: Iterable[dict[str, Any]]) -> None:
     for entry in entries:
         print(json.dumps(entry))
-
-
-def _print_table(entries: Sequence[dict[str, Any]]) -> None:
-    table = Table(box=None, header_style="bold")
-    for name in entries[0]:
-        is_number = isinstance(entries[0][name], int | float)
-        table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
-    for entry in entries:
-        table.add_row(*(f"{x:,}" if isinstance(x, int | float) else str(x) for x in entry.values()))
-    # Into a pipe or a file, rows are as long as they are; a terminal shows what fits.
-    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
