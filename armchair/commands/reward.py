@@ -1,4 +1,4 @@
-"""`armchair reward train|report`: a reward model from sketches, and how good it is."""
+"""`armchair reward train|report|compare`: a reward model from sketches, and how good one is or several are."""
 
 import dataclasses
 from pathlib import Path
@@ -37,15 +37,37 @@ class MakeReport:
     """How many episodes to look at, at most."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Compares two or more reward models for one task on episodes that none of them was trained on.
+
+    Prints their numbers, and writes a page that also shows how each model does in every phase of the task, where the
+    models disagree, and which unsolved frames each of them takes for solved:
+
+    armchair reward compare runs/one/model runs/other/model --store runs/store --out runs/comparison
+
+    A model is called by the name of its run (here one and other) where that tells them apart, or else by its id.
+    """
+
+    models: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of the reward models, one after the other."""
+    store: Path
+    """Folder of the store."""
+    out: Path = Path("comparison")
+    """Folder for compare.html and compare.json."""
+    episodes: int = 60
+    """How many episodes to look at, at most; sketched ones first."""
+
+
 def main(args: list[str]) -> None:
     """Runs the stage."""
-    configs: dict[str, Any] = {"train": Train, "report": MakeReport}
+    configs: dict[str, Any] = {"train": Train, "report": MakeReport, "compare": Compare}
     values = (tyro.conf.EnumChoicesFromValues,)  # --observations pixels, not PIXELS
     config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair reward", config=values)
 
-    from datasets.console import console
+    from datasets.console import console, print_table
     from datasets.store import Store
-    from pipeline.reward_learning import evaluate, train
+    from pipeline.reward_learning import compare, evaluate, train
 
     store = Store.open(config.store)
     match config:
@@ -57,3 +79,10 @@ def main(args: list[str]) -> None:
             for name, value in quality.summary().items():
                 console.print(f"{name}: {value}")
             console.print(f"wrote {directory / 'report.html'}")
+        case Compare():
+            comparison = compare.compare(store, config.models, config.out, config.episodes)
+            names = ("", *(model.name for model in comparison.models))
+            rows = [dict(zip(names, row, strict=True)) for row in comparison.table()]
+            if rows:  # else the episodes are neither sketched nor simulated, and the page has curves alone
+                print_table(rows)
+            console.print(f"wrote {config.out / 'compare.html'}")

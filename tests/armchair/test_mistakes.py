@@ -39,9 +39,9 @@ def _first(observation):
     return next(iter(observation.values()))
 
 
-def save(path: Path, kind: str, inputs: dict[str, ArraySpec]) -> None:
+def save(path: Path, kind: str, inputs: dict[str, ArraySpec], task: str = TASK) -> None:
     card = {
-        "kind": kind, "model_id": path.name, "policy_id": path.name, "model_hash": "0", "task_id": TASK,
+        "kind": kind, "model_id": path.name, "policy_id": path.name, "model_hash": "0", "task_id": task,
         "inputs": export.inputs_card(inputs), "action": {"shape": [2], "minimum": -1, "maximum": 1},
     }  # fmt: skip
     export.save_model(path, Constant(inputs), card)
@@ -68,6 +68,7 @@ def sound(tmp_path_factory):
     pictures, numbers = ArraySpec((16, 16, 3), "uint8"), ArraySpec((2,), "float32")
     save(root / "reward", "reward_model", {"pixels/basket_front_left": pictures})
     save(root / "reward_of_wrist", "reward_model", {"pixels/wrist": pictures})
+    save(root / "reward_of_juggling", "reward_model", {"pixels/basket_front_left": pictures}, task="juggle")
     save(root / "policy", "policy", {"arm/position": numbers})
     shutil.copytree(root / "policy", root / "hollow")
     (root / "hollow" / "saved_model.pb").unlink()
@@ -141,6 +142,8 @@ MISTAKES = {
     "annotate --store store --model nowhere": "nowhere is not a model folder",
     "annotate --store store --model policy": "holds a policy, not a reward_model",
     "reward report --store store --model nowhere": "nowhere is not a model folder",
+    "reward compare reward nowhere --store store --out new": "nowhere is not a model folder",
+    "reward compare reward policy --store store --out new": "holds a policy, not a reward_model",
     f"train crr --store store --out new --task {TASK} --rewards model:nowhere": "no rewards from model:nowhere",
     f"train crr --store store --out new --task {TASK} --rewards model:policy": "holds a policy, not a reward_model",
     f"train crr --store store --out new --task {TASK} --rewards banana": "rewards 'banana' are not known",
@@ -154,6 +157,11 @@ MISTAKES = {
     "evaluate --policy policy --env lift_green --cell.cameras --out new": "wants arm/position",
     "collect --out new --cell.cameras ceiling": "no camera ceiling",
     "collect --out logs --env lift_green --cell.cameras": "in the dataset logs/recorded/1.0.0",
+    # Models that cannot be compared
+    "reward compare --store store --out new": "at least two reward models",
+    "reward compare reward --store store --out new": "at least two reward models",
+    "reward compare reward reward_of_wrist reward/ --store store --out new": "the model reward is given twice",
+    "reward compare reward reward_of_juggling --store store --out new": "reward_of_juggling for 'juggle'",
     # An empty query
     "store query task_id=juggle --store store": "no episode in store matches task_id=juggle",
     "play --store store --episode nobody --out x.mp4": "no episode 'nobody' in store",

@@ -31,6 +31,34 @@ def test_sketch_train_report(root):
     assert (root / "run" / "report" / "report.html").exists()
 
 
+def test_compare(root, capsys, monkeypatch):
+    monkeypatch.chdir(root)
+    store = ["--store", "store"]
+    assert cli.main(["sketch", "simulate", *store, "--task", "lift_green", "--count", "9"]) == 0
+    options = ["--task", "lift_green", "--observations", "states", "--batch-pairs", "4", "--hidden", "16"]
+    for name, steps in (("short", "2"), ("long", "10")):
+        assert cli.main(["reward", "train", *store, "--out", name, "--steps", steps, *options]) == 0
+    assert cli.main(["reward", "compare", "short/model", "long/model", *store, "--out", "both", "--episodes", "3"]) == 0
+    told = capsys.readouterr()
+    assert told.out.split()[:2] == ["short", "long"]
+    assert "false-positive mass" in told.out
+    assert "wrote both/compare.html" in told.err
+    assert [model["name"] for model in json.loads((root / "both/compare.json").read_text())["models"]] == [
+        "short",
+        "long",
+    ]
+    assert (root / "both" / "compare.html").exists()
+
+
+def test_help_of_compare_teaches(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reward", "compare", "--help"])
+    assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "two or more reward models for one task on episodes that none of them was trained on" in told
+    assert "armchair reward compare runs/one/model runs/other/model --store runs/store" in told
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
