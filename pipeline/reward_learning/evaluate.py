@@ -101,8 +101,10 @@ def held_out(store: Store, cards: Sequence[dict[str, Any]], max_episodes: int) -
       max_episodes: the most that are chosen.
 
     Raises:
-      ArmchairError: if there are none.
+      ArmchairError: if there are none, or none is asked for.
     """
+    if max_episodes < 1:
+        raise ArmchairError(f"{max_episodes} episodes cannot judge a reward model: ask for at least one")
     task_id, trained_on = cards[0]["task_id"], {name for card in cards for name in card["trained_on"]}
     sketched = {row.episode_id: row for row in store.query(Query(has_sketch=task_id))}
     of_task = {row.episode_id: row for row in store.query(Query(task_id=task_id))}

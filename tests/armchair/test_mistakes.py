@@ -161,6 +161,8 @@ MISTAKES = {
     "reward compare --store store --out new": "at least two reward models",
     "reward compare reward --store store --out new": "at least two reward models",
     "reward compare reward reward_of_wrist reward/ --store store --out new": "the model reward is given twice",
+    "reward compare reward reward_of_wrist --store store --out new --episodes 0": "0 episodes cannot judge",
+    "reward report --model reward --store store --out new --episodes -1": "-1 episodes cannot judge",
     "reward compare reward reward_of_juggling --store store --out new": "reward_of_juggling for 'juggle'",
     # An empty query
     "store query task_id=juggle --store store": "no episode in store matches task_id=juggle",
