@@ -27,7 +27,7 @@ from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
-from pipeline.reward_learning.config import EncoderConfig, RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from robot.env import CellConfig
 from robot.evaluate import Evaluation
 from robot.plan import PlanLine
@@ -57,7 +57,7 @@ class Sizes:
 
     plan: tuple[PlanLine, ...]
     sketches: int
-    reward: RewardConfig
+    reward: RankingConfig
     policy_steps: int
     evaluation_episodes: int
 
@@ -76,7 +76,7 @@ SIZES: Mapping[Preset, Sizes] = {
             PlanLine("stack_green_on_red", "expert:stack_green_on_red:0.3", 60),
         ),
         sketches=40,
-        reward=RewardConfig(encoder=ENCODER, steps=1_000),
+        reward=RankingConfig(encoder=ENCODER, steps=1_000),
         policy_steps=6_000,
         evaluation_episodes=50,
     ),
@@ -87,7 +87,7 @@ SIZES: Mapping[Preset, Sizes] = {
             PlanLine("reach_green", "random_watcher", 4),
         ),
         sketches=10,
-        reward=RewardConfig(encoder=ENCODER, steps=100),
+        reward=RankingConfig(encoder=ENCODER, steps=100),
         policy_steps=400,
         evaluation_episodes=4,
     ),
@@ -258,7 +258,7 @@ def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:
     return tuple(sorted(seeing))
 
 
-def _learn_reward(config: DemoConfig, task: str, reward: RewardConfig) -> Path:
+def _learn_reward(config: DemoConfig, task: str, reward: RankingConfig) -> Path:
     from datasets.store import Store
     from pipeline.reward_learning import train
 

@@ -63,13 +63,13 @@ def make_model(path: Path) -> None:
 
     from datasets.features import ArraySpec
     from pipeline import export
-    from pipeline.reward_learning.config import RewardConfig
-    from pipeline.reward_learning.model import RewardModel, fit_normaliser
+    from pipeline.reward_learning.config import RankingConfig
+    from pipeline.reward_learning.model import Ensemble, RewardModel, fit_normaliser
 
     inputs = {f"pixels/basket_front_{side}": ArraySpec((64, 64, 3), "uint8") for side in ("left", "right")}
     inputs["sawyer/joints/angle"] = ArraySpec((7,), "float32")
     numbers = {"sawyer/joints/angle": np.random.default_rng(0).normal(size=(100, 7)).astype(np.float32)}
-    module = RewardModel(RewardConfig(), inputs, fit_normaliser(inputs, numbers)).for_export()
+    module = Ensemble([RewardModel(RankingConfig(), inputs, fit_normaliser(inputs, numbers))])
     card = {
         "kind": "reward_model", "model_id": "random", "model_hash": export.fingerprint(module.variables),
         "task_id": "lift_green", "inputs": export.inputs_card(inputs),

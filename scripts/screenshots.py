@@ -41,7 +41,7 @@ def make_store(root: Path) -> None:
     from pipeline.annotate import synthetic
     from pipeline.annotate.synthetic import AnnotatorConfig
     from pipeline.reward_learning import train
-    from pipeline.reward_learning.config import RewardConfig
+    from pipeline.reward_learning.config import RankingConfig
     from robot.collect import CollectConfig, collect
     from robot.env import CellConfig
     from robot.plan import PlanLine
@@ -59,7 +59,7 @@ def make_store(root: Path) -> None:
     for seed, (user, count) in enumerate({"ada": 14, "grace": 9}.items()):  # of the same episodes: to be compared
         for episode in store.read_many(synthetic.choose_episodes(rows, count, seed=0)):
             store.add_sketch(synthetic.sketch(episode, _TASK, AnnotatorConfig(seed=seed, user=user)))
-    reward = RewardConfig(encoder=demo.ENCODER, steps=300, cameras=("pixels/basket_front_left",))
+    reward = RankingConfig(encoder=demo.ENCODER, steps=300, cameras=("pixels/basket_front_left",))
     model = train.train(store, _TASK, root / "reward", reward)
     annotate.annotate(AnnotateConfig(root / "store", model)).print()
 

@@ -35,7 +35,7 @@ from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import BcConfig, BcTraining, CriticConfig, CrrConfig, CrrTraining, PolicyConfig
 from pipeline.reward_learning import train as reward_training
-from pipeline.reward_learning.config import EncoderConfig, RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from robot.cell import rendering
 from robot.collect import CollectConfig, collect
 from robot.env import CellConfig
@@ -81,7 +81,7 @@ def test_the_loop(tmp_path):
 
     # Reward model: from pictures and proprioception of the sketched episodes in the training split.
     encoder = EncoderConfig((4, 8), blocks=1, keypoints=8)
-    config = RewardConfig(encoder=encoder, hidden=(32,), image_size=(32, 32), steps=40)
+    config = RankingConfig(encoder=encoder, hidden=(32,), image_size=(32, 32), steps=40)
     model = reward_training.train(store, TASK, tmp_path / "reward", config)
     card = export.load_card(model, "reward_model")
     assert "pixels/wrist" in card["inputs"] and not any(map(schema.is_privileged, card["inputs"]))

@@ -1,26 +1,32 @@
-"""`armchair reward train|report|compare`: a reward model from sketches, and how good one is or several are."""
+"""`armchair reward train|report|compare`: rewards from sketches or demonstrations, and how good they are."""
 
 import dataclasses
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from pipeline.reward_learning.config import RewardConfig
+from datasets.errors import ArmchairError
+from pipeline.reward_learning.config import METHODS, RankingConfig, RewardConfig, Selection
 
 
 @dataclasses.dataclass(frozen=True)
 class Train:
-    """Trains a reward model on the sketches of a task. Started again in the same folder, it resumes."""
+    """Trains a reward model for a task. Started again in the same folder, it resumes."""
 
     store: Path
     """Folder of the store."""
     task: str
-    """The task whose sketches to learn from."""
+    """The task to rate."""
     out: Path
     """Folder of the run; the model will be in its folder `model`."""
-    config: tyro.conf.OmitArgPrefixes[RewardConfig] = dataclasses.field(default_factory=RewardConfig)
-    """The model and its training."""
+    method: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(METHODS) + "}")] = RankingConfig.method
+    """How the reward is learned; `--method NAME --help` tells what it does and its own options."""
+    selection: tyro.conf.OmitArgPrefixes[Selection] = dataclasses.field(default_factory=Selection)
+    """Which episodes teach what."""
+    config: tyro.conf.OmitArgPrefixes[RewardConfig] = dataclasses.field(default_factory=RankingConfig)
+    """The method's constants."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Compare:
 
 def main(args: list[str]) -> None:
     """Runs the stage."""
-    configs: dict[str, Any] = {"train": Train, "report": MakeReport, "compare": Compare}
+    configs: dict[str, Any] = {"train": _train_class(args), "report": MakeReport, "compare": Compare}
     values = (tyro.conf.EnumChoicesFromValues,)  # --observations pixels, not PIXELS
     config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair reward", config=values)
 
@@ -72,7 +78,7 @@ def main(args: list[str]) -> None:
     store = Store.open(config.store)
     match config:
         case Train():
-            console.print(f"wrote {train.train(store, config.task, config.out, config.config)}")
+            console.print(f"wrote {train.train(store, config.task, config.out, config.config, config.selection)}")
         case MakeReport():
             directory = config.out or config.model.parent / "report"
             quality = evaluate.report(store, config.model, directory, config.episodes)
@@ -86,3 +92,23 @@ def main(args: list[str]) -> None:
             if rows:  # else the episodes are neither sketched nor simulated, and the page has curves alone
                 print_table(rows)
             console.print(f"wrote {config.out / 'compare.html'}")
+
+
+def _train_class(args: list[str]) -> type[Train]:
+    """`Train` with the options of the method that is asked for, and the method's docstring as its help.
+
+    Raises:
+      ArmchairError: if there is no such method.
+    """
+    wanted = [word.partition("=")[2] or following for word, following in zip(args, [*args[1:], ""], strict=True)
+              if word.split("=")[0] == "--method"]  # fmt: skip
+    name = wanted[-1] if wanted else RankingConfig.method
+    if name not in METHODS:
+        raise ArmchairError(f"there is no method {name!r}: choose one of {', '.join(METHODS)}")
+    method = METHODS[name]
+    options: Any = tyro.conf.OmitArgPrefixes[method]  # type: ignore[misc, valid-type]
+    chosen = dataclasses.make_dataclass(
+        "Train", [("config", options, dataclasses.field(default_factory=method))], bases=(Train,), frozen=True
+    )
+    chosen.__doc__ = f"{Train.__doc__}\n\n{inspect.getdoc(method)}"
+    return chosen

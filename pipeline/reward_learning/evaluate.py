@@ -83,7 +83,7 @@ def report(store: Store, model_path: Path, directory: Path, max_episodes: int) -
     card, quality = assessment.card, assessment.quality
     page = Report(
         f"Reward model {card['model_id']}",
-        f"Learned from {card['num_sketches']} sketches of {len(card['trained_on'])} episodes; judged by "
+        f"Learned by {card['method']} from {card['supervision']['summary']}; judged by "
         f"{quality.episodes} episodes that it has not seen.",
     )
     describe(page, store, assessment)

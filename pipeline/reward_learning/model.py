@@ -1,7 +1,7 @@
-"""The reward model: pictures and numbers of one frame to a reward in (0, 1)."""
+"""The reward model: pictures and numbers of one frame to a reward in [0, 1]; alone, or the mean of several."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import sonnet as snt
@@ -10,7 +10,7 @@ import tensorflow as tf
 from datasets.features import ArraySpec
 from pipeline import export
 from pipeline.networks import LayerNormMLP, Normaliser, ResidualEncoder
-from pipeline.reward_learning.config import RewardConfig
+from pipeline.reward_learning.config import FittedConfig
 from pipeline.reward_learning.data import resize
 
 
@@ -21,11 +21,11 @@ class RewardModel(tf.Module):
     among its inputs it is the states-only model.
     """
 
-    def __init__(self, config: RewardConfig, inputs: Mapping[str, ArraySpec], normaliser: Normaliser):
+    def __init__(self, config: FittedConfig, inputs: Mapping[str, ArraySpec], normaliser: Normaliser):
         """Makes the model and its variables, from `config.seed`.
 
         Args:
-          config: sizes.
+          config: sizes and the seed.
           inputs: what it looks at, as it is logged.
           normaliser: of the inputs that are not pictures.
         """
@@ -38,25 +38,64 @@ class RewardModel(tf.Module):
         self._trunk = LayerNormMLP(config.hidden)
         self._head = snt.Linear(1, w_init=snt.initializers.TruncatedNormal(stddev=1e-2))  # starts near 0.5 everywhere
         tf.random.set_seed(config.seed)
-        self(self._resized({k: tf.zeros((1, *v.shape), v.dtype) for k, v in self.inputs.items()}))
+        self(self.sized({k: tf.zeros((1, *v.shape), v.dtype) for k, v in self.inputs.items()}))
 
-    def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """`{name: [B, ...]}`, pictures of the config's size, to float32[B] in (0, 1)."""
+    def logits(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`{name: [B, ...]}`, pictures of the config's size, to float32[B]."""
         points = [encoder(observation[c]) for encoder, c in zip(self._encoders, self._cameras, strict=True)]
         features = tf.concat([*points, self._normaliser(observation)], axis=-1)  # [B, D]
-        return tf.sigmoid(self._head(self._trunk(features))[:, 0])  # [B]
+        return self._head(self._trunk(features))[:, 0]  # [B]
 
-    def _resized(self, observation: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def __call__(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`{name: [B, ...]}`, pictures of the config's size, to rewards float32[B] in (0, 1)."""
+        return tf.sigmoid(self.logits(observation))
+
+    def sized(self, observation: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The observations as they are logged, with their pictures resized to the config's size."""
         return {k: resize(v, self._image_size) if k in self._cameras else v for k, v in observation.items()}
 
-    def for_export(self) -> tf.Module:
-        """A module with `predict({name: [B, ...]}) -> float32[B]` of the observations as they are logged."""
-        module = tf.Module()
-        module.model = self
-        module.predict = tf.function(
-            lambda observation: self(self._resized(observation)), input_signature=export.input_signature(self.inputs)
+
+class Ensemble(tf.Module):
+    """The mean of one or more models that look at the same observations, for export."""
+
+    def __init__(self, members: Sequence[RewardModel], threshold: float | None = None):
+        """Makes `predict` and `disagreement`, functions of the observations as they are logged.
+
+        Args:
+          members: of one config but for their seeds.
+          threshold: if given, the reward is 1 where the mean is greater, and 0 elsewhere.
+        """
+        super().__init__()
+        self.members = list(members)
+        self._threshold = threshold
+        signature = export.input_signature(members[0].inputs)
+        self.predict = tf.function(self._predict, input_signature=signature)
+        self.disagreement = tf.function(self._disagreement, input_signature=signature)
+
+    def _predict(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`{name: [B, ...]}` to float32[B] in [0, 1]."""
+        mean = tf.reduce_mean(self._all(observation), axis=0)  # [B]
+        return mean if self._threshold is None else tf.cast(mean > self._threshold, tf.float32)
+
+    def _disagreement(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """`{name: [B, ...]}` to the members' standard deviation float32[B]; 0 for a single one."""
+        return tf.math.reduce_std(self._all(observation), axis=0)
+
+    def _all(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        sized = self.members[0].sized(observation)
+        return tf.stack([member(sized) for member in self.members])  # [M, B]
+
+
+class Constant(tf.Module):
+    """A reward that is 0 whatever it is shown: what SQIL says of every frame that is not demonstrated."""
+
+    def __init__(self, inputs: Mapping[str, ArraySpec]):
+        """Makes `predict`, a function of the observations as they are logged."""
+        super().__init__()
+        self.predict = tf.function(
+            lambda observation: tf.zeros(tf.shape(next(iter(observation.values())))[0]),
+            input_signature=export.input_signature(inputs),
         )
-        return module
 
 
 def fit_normaliser(inputs: Mapping[str, ArraySpec], observation: Mapping[str, np.ndarray]) -> Normaliser:

@@ -1,7 +1,7 @@
-"""Trains a reward model on the sketches of one task.
+"""Trains a reward model by any method, and writes its folder.
 
-A run folder holds `config.json`, `metrics.jsonl`, `tensorboard/`, `checkpoints/` and, at the end, `model/`. Starting
-again in the same folder resumes where the last checkpoint left off, with the same numbers as an uninterrupted run.
+A run folder holds `config.json`, a folder for each model that is trained (see `fit`) and, at the end, `model/`: a
+SavedModel with its card. Starting again in the same folder goes on where it stopped.
 """
 
 import dataclasses
@@ -9,23 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from datasets.console import progress_bar
 from datasets.errors import ArmchairError
+from datasets.predictions import write_predictions
 from datasets.store import Store
 from pipeline import config as configs
 from pipeline import export
-from pipeline.metrics import MetricsWriter
-from pipeline.optimisers import Adam
-from pipeline.reward_learning import augment, losses
-from pipeline.reward_learning.config import RewardConfig
-from pipeline.reward_learning.data import PairSampler, SketchedFrames, load_sketched
-from pipeline.reward_learning.model import RewardModel, fit_normaliser
-
-_FUSED_STEPS = 10  # updates a call: the call's own cost disappears, and progress still moves every second
-_CHECKPOINT_STEPS = 200  # updates between checkpoints: half a minute's work on two cores
-_PARTS = ("loss", "loss/ranking", "loss/threshold", "pair_accuracy")
+from pipeline.reward_learning import labels
+from pipeline.reward_learning.config import (
+    EarlyFrames,
+    FittedConfig,
+    OrilConfig,
+    RankingConfig,
+    RegressionConfig,
+    RewardConfig,
+    Selection,
+    SqilConfig,
+    SsrConfig,
+    SuccessConfig,
+    SupConfig,
+    TgrConfig,
+    TgrIConfig,
+    member_seed,
+)
+from pipeline.reward_learning.fit import Trainer, fit
+from pipeline.reward_learning.labels import LabelLearner
+from pipeline.reward_learning.learner import RewardLearner
+from pipeline.reward_learning.model import Constant, Ensemble, RewardModel
+from pipeline.reward_learning.oril import OrilLearner
+from pipeline.reward_learning.ranking import RankingLearner, RegressionLearner
+from pipeline.reward_learning.refine import refine
+from pipeline.reward_learning.supervision import Supervision, load_supervision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,124 +47,97 @@ class RunConfig:
     """What decides a run: equal ones give equal models."""
 
     task_id: str
-    sketches: str  # fingerprint of the data
-    config: RewardConfig
+    method: str
+    supervision: str  # fingerprint of the sketches and episodes
+    config: dict[str, Any]
 
 
-class Trainer:
-    """The model, its optimiser and the step, and how they go on from step to step."""
-
-    def __init__(self, data: SketchedFrames, config: RewardConfig):
-        """Makes a fresh model for the data.
-
-        Raises:
-          ArmchairError: if no sketch has two frames whose order it tells.
-        """
-        self._config = config
-        self._sampler = PairSampler([s.values for s in data.sketches], data.first_frame, config.loss.sketch_gap)
-        if not self._sampler.num_pairs:
-            raise ArmchairError(
-                f"none of the {len(data.sketches)} sketches has two frames that differ by more than "
-                f"{config.loss.sketch_gap}: sketch episodes in which the task gets somewhere"
-            )
-        self.model = RewardModel(config, data.inputs, fit_normaliser(data.inputs, data.observation))
-        self._optimiser = Adam(self.model.trainable_variables, config.weight_decay)
-        self._frames = {name: tf.constant(array) for name, array in data.observation.items()}
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.checkpoint = tf.train.Checkpoint(model=self.model, optimiser=self._optimiser, step=self._step)
-
-    @property
-    def step(self) -> int:
-        """Updates made so far."""
-        return int(self._step)
-
-    def run(self, steps: int) -> dict[str, float]:
-        """Makes some updates at once; returns the means of the metrics.
-
-        Raises:
-          ArmchairError: if a loss is not finite, naming it and its step.
-        """
-        first = self.step
-        batches = [self._sampler.sample(self._config.batch_pairs, self._config.seed, first + k) for k in range(steps)]
-        frames, sketches = (tf.constant(np.stack(part)) for part in zip(*batches, strict=True))
-        metrics = self._updates(frames, sketches).numpy()  # [steps, parts]
-        for k, i in np.argwhere(~np.isfinite(metrics)):
-            raise ArmchairError(
-                f"training diverged: {_PARTS[i]} is {metrics[k, i]} at step {first + k + 1}; "
-                "lower the learning rate, or look for broken sensors with `armchair store verify`"
-            )
-        return dict(zip(_PARTS, metrics.mean(0).tolist(), strict=True))
-
-    @tf.function(reduce_retracing=True)
-    def _updates(self, frames: tf.Tensor, sketches: tf.Tensor) -> tf.Tensor:
-        """Frames int32[K, B, 2] and their sketches float32[K, B, 2] to metrics float32[K, parts]."""
-        metrics = tf.TensorArray(tf.float32, size=tf.shape(frames)[0])
-        for k in tf.range(tf.shape(frames)[0]):
-            metrics = metrics.write(k, self._update(frames[k], sketches[k]))
-        return metrics.stack()
-
-    def _update(self, frames: tf.Tensor, sketches: tf.Tensor) -> tf.Tensor:
-        observation = self._augmented(tf.reshape(frames, (-1,)))
-        with tf.GradientTape() as tape:
-            prediction = tf.reshape(self.model(observation), (-1, 2))  # [B, 2]
-            loss, parts = losses.total_loss(prediction, sketches, self._config.loss)
-        gradients = tape.gradient(loss, self.model.trainable_variables)
-        done = tf.cast(self._step, tf.float32) / self._config.steps
-        self._optimiser.apply(gradients, self._config.learning_rate * 0.5 * (1 + tf.cos(np.pi * done)))
-        self._step.assign_add(1)
-        is_pair = tf.cast(sketches[:, 0] - sketches[:, 1] > self._config.loss.sketch_gap, tf.float32)
-        is_right = tf.cast(prediction[:, 0] > prediction[:, 1], tf.float32)
-        accuracy = tf.math.divide_no_nan(tf.reduce_sum(is_pair * is_right), tf.reduce_sum(is_pair))
-        return tf.stack([parts["loss"], parts["loss/ranking"], parts["loss/threshold"], accuracy])
-
-    def _augmented(self, frames: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The observations of some frames int32[2 B], pictures augmented."""
-        observation = {}
-        for number, (name, array) in enumerate(self._frames.items()):
-            observation[name] = tf.gather(array, frames)  # [2 B, ...]
-            if self.model.inputs[name].is_image:
-                observation[name] = tf.ensure_shape(observation[name], (2 * self._config.batch_pairs, *array.shape[1:]))
-                seed = tf.stack([self._config.seed * 1000 + number, tf.cast(self._step, tf.int32)])
-                shifted = augment.shift(observation[name], self._config.shift, seed)
-                observation[name] = augment.jitter_colours(shifted, self._config.colour_jitter, seed)
-        return observation
-
-
-def train(store: Store, task_id: str, directory: Path, config: RewardConfig) -> Path:
+def train(
+    store: Store, task_id: str, directory: Path, config: RewardConfig, selection: Selection | None = None
+) -> Path:
     """Trains a reward model, or goes on with the one in `directory`; returns the model folder.
 
+    Args:
+      store: with the episodes, and the sketches if the method learns from them.
+      task_id: the task that is rated.
+      directory: of the run.
+      config: the method and its constants: one of `config.METHODS`.
+      selection: which episodes teach what; by default every sketch, and everything else is unlabelled.
+
     Raises:
-      ArmchairError: as `load_sketched` and `Trainer`; or if the folder holds a run of other sketches or another config.
+      ArmchairError: as `load_supervision` and the method's learner; if training diverges; or if the folder holds a run
+        of other supervision or another config.
     """
-    data = load_sketched(store, task_id, config)
-    configs.claim_run(directory, RunConfig(task_id, data.fingerprint, config))
-    trainer = Trainer(data, config)
-    checkpoints = tf.train.CheckpointManager(trainer.checkpoint, str(directory / "checkpoints"), max_to_keep=1)
-    checkpoints.restore_or_initialize()
-    metrics: dict[str, float] = {}
-    with MetricsWriter(directory, trainer.step) as writer, progress_bar() as bar:
-        task = bar.add_task("training the reward model", total=config.steps, completed=trainer.step)
-        while trainer.step < config.steps:
-            metrics = trainer.run(min(_FUSED_STEPS, config.steps - trainer.step))
-            writer.write(trainer.step, metrics)
-            bar.update(task, completed=trainer.step)
-            if trainer.step % _CHECKPOINT_STEPS == 0 or trainer.step == config.steps:
-                checkpoints.save()
-    return export.save_model(
-        directory / "model", trainer.model.for_export(), _card(trainer.model, data, task_id, config)
-    )
+    supervision = load_supervision(store, task_id, config, selection)
+    run = RunConfig(task_id, config.method, supervision.fingerprint, configs.to_dict(config))
+    configs.claim_run(directory, run)
+    if isinstance(config, SqilConfig):
+        return _rate_by_membership(store, supervision, run, directory)
+    assert isinstance(config, FittedConfig)
+    if isinstance(config, SsrConfig | TgrIConfig):
+        models = refine(supervision, config, directory)
+    else:
+        models = [_train_member(supervision, config, number, directory) for number in range(config.members)]
+    module = Ensemble(models, config.threshold if isinstance(config, SuccessConfig) else None)
+    model_hash = export.fingerprint(v for model in models for v in model.variables)
+    return export.save_model(directory / "model", module, _card(supervision, run, model_hash))
 
 
-def _card(model: RewardModel, data: SketchedFrames, task_id: str, config: RewardConfig) -> dict[str, Any]:
-    model_hash = export.fingerprint(model.variables)
+def make_learner(supervision: Supervision, config: FittedConfig) -> RewardLearner:
+    """What a method teaches that trains in one go. Raises ArmchairError as the method's learner."""
+    match config:
+        case RankingConfig():
+            return RankingLearner(supervision, config)
+        case RegressionConfig():
+            return RegressionLearner(supervision, config)
+        case OrilConfig():
+            return OrilLearner(supervision, config)
+        case SupConfig() | TgrConfig():
+            known = labels.of_teaching(supervision, config) | labels.flat(supervision)
+            return LabelLearner(supervision, known, config.batch_size, config.seed)
+        case _:
+            raise ArmchairError(f"{type(config).__name__} is no method that trains in one go: see config.METHODS")
+
+
+def _train_member(supervision: Supervision, config: FittedConfig, number: int, directory: Path) -> RewardModel:
+    own = dataclasses.replace(config, seed=member_seed(config.seed, number))
+    trained_on, held_out = supervision.split(config.held_out, own.seed)
+    judge = None if held_out is None else make_learner(held_out, _without_regulariser(own))
+    trainer = Trainer(supervision.frames, make_learner(trained_on, own), own, judge)
+    return fit(trainer, own.steps, directory / f"member-{number}", f"{config.method}, model {number}")
+
+
+def _without_regulariser(config: FittedConfig) -> FittedConfig:
+    """For judging: ORIL's regulariser is there to lead the training, and its loss is no measure of anything."""
+    return dataclasses.replace(config, regulariser=EarlyFrames.NONE) if isinstance(config, OrilConfig) else config
+
+
+def _rate_by_membership(store: Store, supervision: Supervision, run: RunConfig, directory: Path) -> Path:
+    """SQIL: the demonstrations are rated 1 here and now, and the model says 0 of whatever else it is asked."""
+    model_hash = supervision.fingerprint
+    card = _card(supervision, run, model_hash)
+    ones = {i: np.ones(len(supervision.frames.episodes[i]), np.float32) for i in supervision.demonstrations}
+    store.register_model(card)
+    path = store.prediction_path(card["model_id"], "demonstrations")
+    write_predictions(path, card["model_id"], model_hash, run.task_id, ones)
+    store.add_predictions(card["model_id"], model_hash, run.task_id, path)
+    return export.save_model(directory / "model", Constant(supervision.frames.inputs), card)
+
+
+def _card(supervision: Supervision, run: RunConfig, model_hash: str) -> dict[str, Any]:
     return {
         "kind": "reward_model",
-        "model_id": f"reward-{task_id}-{model_hash[:8]}",
+        "method": run.method,
+        "model_id": f"{run.method}-{run.task_id}-{model_hash[:8]}",
         "model_hash": model_hash,
-        "task_id": task_id,
-        "inputs": export.inputs_card(model.inputs),
-        "config": configs.to_dict(config),
-        "sketches": data.fingerprint,
-        "num_sketches": len(data.sketches),
-        "trained_on": list(data.episode_ids),
+        "task_id": run.task_id,
+        "inputs": export.inputs_card(supervision.frames.inputs),
+        "config": run.config,
+        "num_sketches": len(supervision.sketches),
+        "supervision": {
+            "fingerprint": supervision.fingerprint,
+            "summary": str(supervision),
+            "teaching": list(supervision.teaching),
+        },
+        "trained_on": list(supervision.episode_ids),
     }

@@ -50,6 +50,37 @@ def test_compare(root, capsys, monkeypatch):
     assert (root / "both" / "compare.html").exists()
 
 
+def test_train_by_a_method_of_demonstrations(root, capsys):
+    store = str(root / "store")
+    args = ["reward", "train", "--method", "oril", "--store", store, "--task", "lift_green", "--out", str(root / "run")]
+    options = [
+        "--demonstrations",
+        "verdict=success limit=4",
+        "--observations",
+        "states",
+        "--steps",
+        "4",
+        "--eta",
+        "0.3",
+    ]
+    assert cli.main([*args, *options]) == 0
+    card = json.loads((root / "run/model/card.json").read_text())
+    assert card["method"] == "oril" and card["config"]["eta"] == 0.3 and card["config"]["steps"] == 4
+    assert cli.main(["reward", "report", "--model", str(root / "run/model"), "--store", store]) == 0
+    assert "Learned by oril from 4 demonstrations" in (root / "run/report/report.html").read_text()
+
+
+@pytest.mark.parametrize("given", [["--method", "ssr"], ["--method=ssr"]])
+def test_help_of_a_method_teaches_it(capsys, given):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["reward", "train", *given, "--help"])
+    assert stop.value.code == 0
+    told = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "SUP-and-flat, whose flat labels are then refined, round by round" in told
+    assert "--refinement.rounds INT" in told or "--rounds INT" in told
+    assert "--eta" not in told and "--batch-pairs" not in told  # of other methods
+
+
 def test_help_of_compare_teaches(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["reward", "compare", "--help"])
@@ -65,6 +96,9 @@ def test_help_of_compare_teaches(capsys):
         (["sketch", "import", "--file", "absent.jsonl"], "absent.jsonl is not there"),
         (["sketch", "simulate", "--task", "juggle"], "no episode to sketch"),
         (["reward", "train", "--task", "lift_green", "--out", "run"], "no sketches for the task"),
+        (["reward", "train", "--task", "lift_green", "--out", "run", "--method", "oril"], "which episodes these are"),
+        (["reward", "train", "--task", "lift_green", "--out", "run", "--method", "magic"], "no method 'magic'"),
+        (["reward", "train", "--task", "lift_green", "--out", "run", "--steps", "0"], "steps is 0"),
         (["reward", "report", "--model", "absent"], "absent is not a model folder"),
     ],
 )

@@ -15,7 +15,7 @@ from pipeline import export
 from pipeline.annotate.sketch import export_sketches, read_sketches, simulate
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.reward_learning import evaluate
-from pipeline.reward_learning.config import EncoderConfig, RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from pipeline.reward_learning.train import train
 
 
@@ -50,7 +50,7 @@ def test_real_episodes_are_sketched_by_time_and_sketches_travel(real, tmp_path, 
 def test_a_reward_model_learns_from_a_real_arm(real, tmp_path):
     store = _ingested(real / "octo_bridge_debug", tmp_path / "store", 25)
     simulate(store, store.query(Query()), "tidy", 25, AnnotatorConfig(by_time=True))
-    config = RewardConfig(
+    config = RankingConfig(
         cameras=("image_0",),
         image_size=(32, 32),
         encoder=EncoderConfig((8, 16), 1, 8),

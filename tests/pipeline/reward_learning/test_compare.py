@@ -13,10 +13,10 @@ from datasets.testing import make_episode
 from pipeline import export
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
 from pipeline.reward_learning.compare import compare, name_models
-from pipeline.reward_learning.config import EncoderConfig, RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from pipeline.reward_learning.train import train
 
-_STATES = RewardConfig(
+_STATES = RankingConfig(
     observations=ObservationPreset.STATES, image_size=(16, 16), encoder=EncoderConfig((4,), 1, 4), hidden=(16,),
     steps=30, batch_pairs=4, learning_rate=3e-3,
 )  # fmt: skip

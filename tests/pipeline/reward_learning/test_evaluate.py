@@ -12,10 +12,10 @@ from datasets.testing import make_episode
 from pipeline import export
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
 from pipeline.reward_learning import evaluate
-from pipeline.reward_learning.config import EncoderConfig, RewardConfig
+from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from pipeline.reward_learning.train import train
 
-_CONFIG = RewardConfig(
+_CONFIG = RankingConfig(
     image_size=(16, 16), encoder=EncoderConfig((4,), 1, 4), hidden=(32,), steps=60, batch_pairs=4, learning_rate=3e-3
 )
 
