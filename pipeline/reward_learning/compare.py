@@ -106,7 +106,7 @@ def _page(store: Store, comparison: Comparison, assessments: Mapping[str, Assess
         f"{quality.sketched} of these are sketched.",
     )
     page.table(
-        ("model", "trained on", "looks at", "folder"),
+        ("model", "method", "learned from", "looks at", "folder"),
         [(model.name, *_facts(assessments[model.name]), model.folder) for model in models],
         "The models, and what they were made from.",
     )
@@ -171,10 +171,11 @@ def _cameras(assessment: Assessment) -> list[str]:
     return [name for name, spec in export.card_inputs(assessment.card).items() if spec.is_image]
 
 
-def _facts(assessment: Assessment) -> tuple[str, str]:
-    """What a model was trained on, and what it looks at."""
+def _facts(assessment: Assessment) -> tuple[str, str, str]:
+    """How and from what a model was learned, and what it looks at."""
+    card = assessment.card
     cameras = ", ".join(camera.removeprefix("pixels/") for camera in _cameras(assessment))
-    return f"{len(assessment.card['trained_on'])} episodes", cameras or "numbers only"
+    return card["method"], card["supervision"]["summary"], cameras or "numbers only"
 
 
 def _counts(models: Sequence[Contender], number: int) -> list[str]:

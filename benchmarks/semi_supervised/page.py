@@ -1,0 +1,132 @@
+"""The page of a study: tables and a figure, made from the result files alone."""
+
+import collections
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.semi_supervised.cells import REFERENCES, STUDIES, Cell, Trouble
+from datasets import files
+from robot.intervals import difference, wilson
+
+_LABELS = {
+    "bc_all": "BC, all episodes", "bc_demonstrations": "BC, demonstrations", "bc_successes": "BC, verdict success",
+    "truth": "CRR, true reward",
+}  # fmt: skip
+_METRICS = {
+    "auc_solved": "ROC-AUC of solved frames", "precision": "precision at 0.5", "recall": "recall at 0.5",
+    "false_positive_mass": "false-positive mass",
+}  # fmt: skip
+Group = tuple[str, str, bool, int, int | None, str]
+"""What cells of several seeds have in common: task, row, pixels, teaching, unlabelled, trouble."""
+
+
+def write(study: str, results: Path) -> Path:
+    """Writes `STUDY.md` and `STUDY.svg` into the results' folder; returns the page's path."""
+    cells = list(STUDIES[study]())
+    found = read(cells, results)
+    text = [f"# Rewards from almost nothing: `{study}`", "", *_preamble(study, cells, found)]
+    groups = collections.defaultdict(list)
+    for cell, result in found:
+        groups[group_of(cell)].append(result)
+    if groups:
+        for task in dict.fromkeys(cell.task for cell in cells):
+            text += ["", f"## {task}", "", *_table({g: r for g, r in groups.items() if g[0] == task})]
+        _figure(groups).savefig(
+            results / f"{study}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
+        )
+        text += ["", f"![Success with its interval]({study}.svg)"]
+    path = results / f"{study}.md"
+    files.write_atomically(path, "\n".join(text) + "\n")
+    return path
+
+
+def read(cells: Sequence[Cell], results: Path) -> list[tuple[Cell, dict[str, Any]]]:
+    """The cells that are done, with their results."""
+    paths = [(cell, results / f"{cell.key}.json") for cell in cells]
+    return [(cell, json.loads(path.read_text())) for cell, path in paths if path.exists()]
+
+
+def group_of(cell: Cell) -> Group:
+    """What the cell has in common with those of other seeds."""
+    return cell.task, cell.row, cell.pixels, cell.teaching, cell.unlabelled, cell.trouble
+
+
+def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dict[str, Any]]]) -> list[str]:
+    dates = sorted({result["date"] for _, result in found}) or ["–"]
+    machines = sorted({result["machine"] for _, result in found}) or ["–"]
+    seconds = sum(result["seconds"] + result["seconds_for_the_logs"] for _, result in found)
+    seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
+    return f"""\
+- Command: `python -m benchmarks.semi_supervised --study {study}`
+- Cells done: {len(found)} of {len(cells)}, in {seconds / 60:.0f} minutes altogether
+- Seeds: {seeds}; each has its own logs, sketches, reward models and policies
+- Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
+
+Success is the simulator's verdict, on initial states that no policy has seen, over all seeds together, with its 95 %
+Wilson interval; the reward's quality is its mean over seeds, on held-out episodes.""".split("\n")
+
+
+def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:
+    lines = [
+        "| reward | looks at | teach | unlabelled | success | 95 % | minus BC, all | each seed | "
+        + " | ".join(_METRICS.values())
+        + " |",
+        "|" + "---|" * (8 + len(_METRICS)),
+    ]
+    bc = next((_counts(r) for g, r in groups.items() if g[1] == "bc_all"), None)
+    for (_, row, pixels, teaching, unlabelled, trouble), results in groups.items():
+        successes, episodes = _counts(results)
+        low, high = wilson(successes, episodes)
+        gain = "–"
+        if bc and row != "bc_all":
+            value, least, most = (100 * x for x in difference(successes, episodes, *bc))
+            gain = f"{value:+.0f} ({least:+.0f} to {most:+.0f})"
+        looks = "–" if row in REFERENCES else "pixels" if pixels else "states"
+        rates = ", ".join(f"{100 * r['successes'] / r['episodes']:.0f}" for r in results)
+        lines.append(
+            f"| {_LABELS.get(row, row)}{_troubled(trouble)} | {looks} | "
+            f"{'–' if row in ('bc_all', 'truth') else teaching} | "
+            f"{'all' if unlabelled is None else unlabelled} | {100 * successes / episodes:.0f} % | "
+            f"{100 * low:.0f} to {100 * high:.0f} | {gain} | {rates} | "
+            + " | ".join(_mean(results, name) for name in _METRICS)
+            + " |"
+        )
+    return lines
+
+
+def _troubled(trouble: str) -> str:
+    return "" if trouble == Trouble.NONE else f", {trouble}"
+
+
+def _counts(results: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    return sum(r["successes"] for r in results), sum(r["episodes"] for r in results)
+
+
+def _mean(results: Sequence[dict[str, Any]], name: str) -> str:
+    known = [r["reward"][name] for r in results if r["reward"] and r["reward"].get(name) is not None]
+    return f"{np.mean(known):.3f}" if known else "–"
+
+
+def _figure(groups: dict[Group, list[dict[str, Any]]]) -> Figure:
+    """A bar a group with its interval, and each seed as a dot."""
+    figure = Figure(figsize=(8, 0.32 * len(groups) + 0.9), layout="constrained")
+    axes = figure.subplots()
+    for y, ((task, row, pixels, teaching, unlabelled, trouble), results) in enumerate(groups.items()):
+        successes, episodes = _counts(results)
+        low, high = (100 * bound for bound in wilson(successes, episodes))
+        axes.barh(y, 100 * successes / episodes, color="#8a8f98" if row in REFERENCES else "#0b6e4f", height=0.6)
+        axes.plot([low, high], [y, y], color="black", linewidth=1.5)
+        axes.plot([100 * r["successes"] / r["episodes"] for r in results], [y] * len(results), "o", color="white",
+                  mec="black", ms=4, clip_on=False)  # fmt: skip
+        some = "" if unlabelled is None else f", {unlabelled} unlabelled"
+        label = f"{task}: {_LABELS.get(row, row)}{' (pixels)' if pixels else ''}{_troubled(trouble)}, {teaching}{some}"
+        axes.text(103, y, label, va="center", fontsize=8)
+    axes.set(xlim=(0, 100), yticks=[], xlabel="success, % (bar: all seeds; dots: each)")
+    axes.invert_yaxis()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure

@@ -1,0 +1,171 @@
+"""Runs one cell: learn a reward, judge it, rate the log, train a policy offline, evaluate it."""
+
+import dataclasses
+import datetime
+import json
+import math
+import multiprocessing
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.semi_supervised import logs, troubles
+from benchmarks.semi_supervised.cells import VARIANTS, VERSION, Cell
+from datasets import files
+from datasets.presets import ObservationPreset
+from datasets.store import Store
+from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.reward_learning.config import METHODS, EncoderConfig, RewardConfig, Selection
+
+WORKERS = 2
+_JUDGED = 60  # held-out episodes by which a reward model is judged
+_EVALUATION_SEED = 1_000_000
+# What a policy does without, as in the demo: sensors that mostly tell how the arm shook under the expert's noise.
+_WITHOUT = ("sawyer/joints", "sawyer/tcp", "wrist")
+
+
+def run(cell: Cell, runs: Path, results: Path, workers: int = WORKERS) -> dict[str, Any]:
+    """A cell's result, which is also written to `results/KEY.json`; one that is there is not made again.
+
+    Args:
+      cell: what to do.
+      runs: folder of the logs, which are kept, and of what a cell writes, which is not.
+      results: folder of the results.
+      workers: processes that drive the simulator.
+    """
+    path = results / f"{cell.key}.json"
+    if path.exists():
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+    began = time.monotonic()
+    size = logs.SIZES[cell.size]
+    shared = logs.make_store(runs / f"{cell.size}-{cell.task}-{cell.seed}", cell.task, cell.seed, size, workers)
+    prepared = time.monotonic()
+    work = runs / cell.key
+    shutil.rmtree(work, ignore_errors=True)
+    store = logs.copy_store(shared, work / "store")
+    result = {
+        "cell": dataclasses.asdict(cell), "version": VERSION, "reward": None,
+        **_run(cell, store, work, size, workers),
+        "seconds": round(time.monotonic() - prepared), "seconds_for_the_logs": round(prepared - began),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": _machine(),
+    }  # fmt: skip
+    files.write_atomically(path, json.dumps(result, indent=2) + "\n")
+    shutil.rmtree(work)
+    return result
+
+
+def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) -> dict[str, Any]:
+    from beam_jobs import annotate
+    from beam_jobs.config import AnnotateConfig
+    from robot.env import CellConfig
+    from robot.evaluate import EvaluateConfig, evaluate
+
+    told: dict[str, Any] = {}
+    model = None
+    if cell.method:
+        model = _apart(learn_reward, cell, store.root, work / "reward", size)
+        told["reward"] = _apart(judge, store.root, model)
+        annotate.annotate(AnnotateConfig(store.root, model))
+    policy = _apart(train_policy, _training(cell, store, work, size, model))
+    seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row
+    evaluation = evaluate(
+        EvaluateConfig(
+            cell.task, f"policy:{policy}", size.evaluation_episodes, seed, workers=workers, cell=CellConfig(cameras=())
+        )
+    )
+    return told | {"successes": evaluation.successes, "episodes": len(evaluation.episodes)}
+
+
+def learn_reward(cell: Cell, root: Path, out: Path, size: logs.Size) -> Path:
+    """Sketches or demonstrations and unlabelled episodes to a reward model; returns its folder."""
+    from pipeline.annotate import synthetic
+    from pipeline.annotate.synthetic import AnnotatorConfig
+    from pipeline.reward_learning import train
+
+    store = Store.open(root)
+    config = reward_config(cell, size)
+    others = logs.unlabelled(store, cell.seed, cell.unlabelled)
+    selection = Selection(unlabelled=_ids(others))
+    if config.from_demonstrations:
+        shown = troubles.demonstrations(store, cell)
+        kept = [row for row in others if row.episode_id not in shown.replaced]
+        selection = Selection(demonstrations=_ids(shown.rows), unlabelled=_ids(kept))
+    else:
+        rows = [row for row in logs.unlabelled(store, cell.seed, None) if row.task_id == cell.task]
+        chosen = synthetic.choose_episodes(rows, cell.teaching, cell.seed)
+        for episode in store.read_many(chosen):
+            drawn = synthetic.sketch(episode, cell.task, AnnotatorConfig(seed=cell.seed))
+            store.add_sketch(troubles.spoiled(drawn, cell))
+    return train.train(store, cell.task, out, config, selection)
+
+
+def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
+    """The method's own defaults, but for the number of updates and, from pixels, a smaller encoder."""
+    assert cell.method
+    config = METHODS[cell.method]
+    fields = {f.name for f in dataclasses.fields(config)}
+    wanted: dict[str, Any] = {
+        "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
+        "seed": cell.seed, "steps": size.reward_steps, "encoder": EncoderConfig((8, 16, 32), blocks=1),
+    }  # fmt: skip
+    _, options = VARIANTS.get(cell.row, ("", {}))
+    return config(**{name: value for name, value in wanted.items() if name in fields}, **options)
+
+
+def judge(root: Path, model: Path) -> dict[str, float | None]:
+    """The numbers of a reward model on held-out episodes."""
+    from pipeline.reward_learning import evaluate
+
+    quality = dataclasses.asdict(evaluate.assess(Store.open(root), model, _JUDGED).quality)
+    numbers = {name: value["value"] if isinstance(value, dict) else value for name, value in quality.items()}
+    return {name: value for name, value in numbers.items() if isinstance(value, float | int | None)}
+
+
+def train_policy(training: BcTraining | CrrTraining) -> Path:
+    """A policy's folder."""
+    from pipeline import threads
+    from pipeline.batch_rl import trainer
+
+    threads.for_dense_learners()
+    return trainer.train(training)
+
+
+def _training(cell: Cell, store: Store, work: Path, size: logs.Size, model: Path | None) -> BcTraining | CrrTraining:
+    """The policy's training: every row equally long, with the demo's networks."""
+    queries = {
+        "bc_demonstrations": _ids(logs.demonstrations(store, cell.task, cell.teaching)),
+        "bc_successes": f"verdict=success task_id={cell.task}",
+        "truth": f"task_id={cell.task}",  # the simulator knows the reward of the task that was recorded only
+    }
+    shared: dict[str, Any] = {
+        "store": store.root, "out": work / "policy", "task": cell.task,
+        "query": queries.get(cell.row, f"dataset={logs.DATASET}"),
+        "observations": ObservationPreset.STATES, "without": _WITHOUT, "task_share": 0.5, "steps": size.policy_steps,
+        "seed": cell.seed, "checkpoint_every": size.policy_steps, "snapshot_every": size.policy_steps,
+    }  # fmt: skip
+    if cell.row.startswith("bc"):
+        return BcTraining(**shared)
+    method = CrrConfig(policy=PolicyConfig(layer_sizes=(128, 128)), target_period=25, beta=0.5)
+    return CrrTraining(rewards="true" if model is None else f"model:{model}", method=method, **shared)
+
+
+def _ids(rows: list[Any]) -> str:
+    return f"ids={','.join(sorted(row.episode_id for row in rows))}"
+
+
+def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _machine() -> str:
+    memory = math.ceil(psutil.virtual_memory().total / 2**30)
+    return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU"

@@ -1,0 +1,119 @@
+"""The studies of semi-supervised rewards: what their cells are, that nothing runs twice, and the page."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.semi_supervised import cells, page
+from benchmarks.semi_supervised.cells import STUDIES, Cell
+from benchmarks.semi_supervised.run import reward_config
+from pipeline.reward_learning.config import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def study(name, *options, cwd, **more):
+    command = [sys.executable, "-m", "benchmarks.semi_supervised", "--study", name, *options]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, **more)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_cell_of_a_study_is_another_one(name):
+    found = list(STUDIES[name]())
+    assert len({cell.key for cell in found}) == len(found) > 1
+
+
+def test_the_main_table_leaves_no_method_out():
+    found = list(cells.main_table())
+    for task in cells.TASKS:
+        rows = {(cell.row, cell.seed) for cell in found if cell.task == task and not cell.pixels}
+        assert rows == {(r, seed) for r in (*METHODS, *cells.VARIANTS, *cells.REFERENCES) for seed in cells.SEEDS}
+
+
+def test_a_key_changes_with_everything_that_decides_a_cell(monkeypatch):
+    cell = Cell("lift_green", "ssr", 0)
+    others = [
+        dataclasses.replace(cell, **{name: value})
+        for name, value in {"task": "x", "row": "sup", "seed": 1, "pixels": True, "teaching": 5, "unlabelled": 30,
+                            "trouble": cells.Trouble.WRONG, "size": "quick"}.items()
+    ]  # fmt: skip
+    assert {f.name for f in dataclasses.fields(Cell)} == {
+        f for other in others for f in dataclasses.asdict(cell) if getattr(other, f) != getattr(cell, f)
+    }  # none is forgotten here
+    keys = {one.key for one in (cell, *others)}
+    assert len(keys) == 1 + len(others)
+    monkeypatch.setattr(cells, "VERSION", cells.VERSION + 1)
+    assert cell.key not in keys
+
+
+@pytest.mark.parametrize("row", METHODS)
+def test_a_methods_own_defaults_are_what_is_studied(row):
+    from benchmarks.semi_supervised import logs
+
+    config = reward_config(Cell("lift_green", row, 3), logs.SIZES["full"])
+    own = {"observations", "seed", "steps", "encoder"}
+    changed = {k for k, v in dataclasses.asdict(config).items() if v != dataclasses.asdict(METHODS[row]())[k]}
+    assert changed <= own and config.seed == 3
+
+
+def write_result(folder, cell, successes, reward=None):
+    result = {"cell": dataclasses.asdict(cell), "version": cells.VERSION, "reward": reward, "successes": successes,
+              "episodes": 100, "seconds": 60, "seconds_for_the_logs": 60, "date": "2026-01-31",
+              "machine": "2 cores"}  # fmt: skip
+    (folder / f"{cell.key}.json").write_text(json.dumps(result))
+
+
+def test_the_page_tells_what_the_results_say_and_how_much_is_missing(tmp_path):
+    made = {"bc_all": (40, 50, 60), "ssr": (80, 90, 100), "truth": (90, 90, 90)}
+    for row, successes in made.items():
+        for seed, count in enumerate(successes):
+            reward = {"auc_solved": 0.9 + 0.01 * seed, "precision": None} if row == "ssr" else None
+            write_result(tmp_path, Cell("lift_green", row, seed), count, reward)
+    text = page.write("main", tmp_path).read_text()
+    total = len(list(cells.main_table()))
+    assert f"Cells done: 9 of {total}, in 18 minutes" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| ssr ")]
+    assert "| 90 % | 86 to 93 | +40 (+33 to +46) | 80, 90, 100 | 0.910 | – |" in line
+    assert "| CRR, true reward |" in text and (tmp_path / "main.svg").exists()
+
+
+def test_an_empty_page_says_so(tmp_path):
+    assert "Cells done: 0 of" in page.write("main", tmp_path).read_text()
+
+
+def test_cells_are_listed_and_what_is_done_is_not_done_again(tmp_path):
+    (cell, *others) = cells.smoke()
+    for one in (cell, *others):
+        write_result(tmp_path, one, 50)
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    ran = study("smoke", "--results", str(tmp_path), "--runs", str(tmp_path / "runs"), cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr.count("done") == len(before)
+    assert not (tmp_path / "runs").exists()
+    assert all(path.read_text() == text for path, text in before.items())
+    listed = study("main", "--list", "--cell", next(iter(cells.main_table())).key, cwd=ROOT)
+    assert "bc_all" in listed.stderr and "to do" in listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("nothing",), "no study 'nothing'"), (("main", "--cell", "beef"), "no cell 'beef'")]
+)
+def test_mistakes_are_one_sentence(options, said, tmp_path):
+    ran = study(*options, cwd=ROOT)
+    assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr
+
+
+def test_a_study_runs_from_nothing_to_its_page(tmp_path):
+    ran = study("smoke", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    results = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
+    assert {result["cell"]["row"] for result in results} == {cell.row for cell in cells.smoke()}
+    assert all(result["episodes"] == 4 and 0 <= result["successes"] <= 4 for result in results)
+    rated = [result["reward"] for result in results if result["cell"]["row"] in METHODS]
+    assert rated and all(0 <= reward["auc_solved"] <= 1 for reward in rated if reward["auc_solved"] is not None)
+    assert (tmp_path / "results" / "smoke.md").exists()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["smoke-lift_green-0"]  # the cells' work is gone
