@@ -20,12 +20,12 @@ from benchmarks.semi_supervised import logs, troubles
 from benchmarks.semi_supervised.cells import VARIANTS, VERSION, Cell
 from datasets import files
 from datasets.presets import ObservationPreset
+from datasets.query import Query
 from datasets.store import Store
 from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
 from pipeline.reward_learning.config import METHODS, EncoderConfig, RewardConfig, Selection
 
 WORKERS = 2
-_JUDGED = 60  # held-out episodes by which a reward model is judged
 _EVALUATION_SEED = 1_000_000
 # What a policy does without, as in the demo: sensors that mostly tell how the arm shook under the expert's noise.
 _WITHOUT = ("sawyer/joints", "sawyer/tcp", "wrist")
@@ -71,7 +71,7 @@ def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) ->
     model = None
     if cell.method:
         model = _apart(learn_reward, cell, store.root, work / "reward", size)
-        told["reward"] = _apart(judge, store.root, model)
+        told["reward"] = _apart(judge, store.root, model, cell.task)
         annotate.annotate(AnnotateConfig(store.root, model))
     policy = _apart(train_policy, _training(cell, store, work, size, model))
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row
@@ -119,12 +119,17 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
     return config(**{name: value for name, value in wanted.items() if name in fields}, **options)
 
 
-def judge(root: Path, model: Path) -> dict[str, float | None]:
-    """The numbers of a reward model on held-out episodes."""
-    from pipeline.reward_learning import evaluate
+def judge(root: Path, model: Path, task: str) -> dict[str, float | None]:
+    """The numbers of a reward model on the task's episodes of the test split: the same ones for every row."""
+    from pipeline import export
+    from pipeline.reward_learning import evaluate, quality
 
-    quality = dataclasses.asdict(evaluate.assess(Store.open(root), model, _JUDGED).quality)
-    numbers = {name: value["value"] if isinstance(value, dict) else value for name, value in quality.items()}
+    store = Store.open(root)
+    loaded, card = export.load_model(model, "reward_model")
+    rows = store.query(Query(task_id=task, split="test", dataset=logs.DATASET), require=True)
+    rated = evaluate.rate(store, rows, loaded, card)
+    told = dataclasses.asdict(quality.judge(rated, card["model_id"]))
+    numbers = {name: value["value"] if isinstance(value, dict) else value for name, value in told.items()}
     return {name: value for name, value in numbers.items() if isinstance(value, float | int | None)}
 
 
