@@ -28,7 +28,7 @@ class Options:
     """Which cells to run."""
 
     study: str = "quick"
-    """main, how_little, more_unlabelled, robustness, quick or smoke."""
+    """main, how_little, more_unlabelled, robustness, reward_quality (all of these), quick or smoke."""
     cell: str = ""
     """Only the cell of this key; by default all of the study."""
     list: bool = False

@@ -126,8 +126,14 @@ def smoke() -> Iterator[Cell]:
     return (Cell(TASKS[0], row, 0, teaching=5, size="smoke") for row in ("bc_all", "ssr"))
 
 
+def reward_quality() -> Iterator[Cell]:
+    """Study 4: every cell of the other studies once; their reward models are compared with their policies."""
+    found = (*main_table(), *how_little(), *more_unlabelled(), *robustness())
+    return iter(dict.fromkeys(found))
+
+
 STUDIES = {
     "main": main_table, "how_little": how_little, "more_unlabelled": more_unlabelled, "robustness": robustness,
-    "quick": quick, "smoke": smoke,
+    "reward_quality": reward_quality, "quick": quick, "smoke": smoke,
 }  # fmt: skip
 """The studies by name; each gives its cells in the order in which they are run."""

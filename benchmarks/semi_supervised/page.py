@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.semi_supervised import reward_quality
 from benchmarks.semi_supervised.cells import REFERENCES, STUDIES, Cell, Trouble
 from datasets import files
 from robot.intervals import difference, wilson
@@ -29,6 +30,8 @@ def write(study: str, results: Path) -> Path:
     """Writes `STUDY.md` and `STUDY.svg` into the results' folder; returns the page's path."""
     cells = list(STUDIES[study]())
     found = read(cells, results)
+    if study == "reward_quality":
+        return reward_quality.write(found, results)
     text = [f"# Rewards from almost nothing: `{study}`", "", *_preamble(study, cells, found)]
     groups = collections.defaultdict(list)
     for cell, result in found:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.semi_supervised import cells, page
 from benchmarks.semi_supervised.cells import STUDIES, Cell
+from benchmarks.semi_supervised.reward_quality import correlation
 from benchmarks.semi_supervised.run import reward_config
 from pipeline.reward_learning.config import METHODS
 
@@ -83,6 +85,25 @@ def test_the_page_tells_what_the_results_say_and_how_much_is_missing(tmp_path):
 
 def test_an_empty_page_says_so(tmp_path):
     assert "Cells done: 0 of" in page.write("main", tmp_path).read_text()
+    assert "No task has the results of 20 reward models yet." in page.write("reward_quality", tmp_path).read_text()
+
+
+def test_a_metric_that_decides_success_has_correlation_one(tmp_path):
+    rated = [cell for cell in cells.main_table() if cell.method and cell.task == "lift_green"][:25]
+    for n, cell in enumerate(rated):
+        write_result(tmp_path, cell, 4 * n, {"recall": n / 25, "false_positive_mass": -n / 25, "precision": None})
+    text = page.write("reward_quality", tmp_path).read_text()
+    assert "| metric | lift_green (n = 25) |" in text
+    assert "| recall at 0.5 | +1.00 (+1.00 to +1.00) |" in text
+    assert "| false-positive mass | -1.00 (-1.00 to -1.00) |" in text
+    assert "| precision at 0.5 | – |" in text and (tmp_path / "reward_quality.svg").exists()
+
+
+def test_correlation_of_what_does_not_hang_together_is_uncertain():
+    rng = np.random.default_rng(0)
+    rho, low, high = correlation(list(zip(rng.random(30), rng.random(30), strict=True)))
+    assert low < 0 < high and low <= rho <= high
+    assert correlation([(1, 2), (2, 3)]) is None and correlation([(1, 2), (1, 3), (1, 4)]) is None
 
 
 def test_cells_are_listed_and_what_is_done_is_not_done_again(tmp_path):
