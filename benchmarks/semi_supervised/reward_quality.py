@@ -37,8 +37,8 @@ def write(found: Sequence[tuple[Cell, dict[str, Any]]], results: Path) -> Path:
         "",
         "- Command: `python -m benchmarks.semi_supervised --study reward_quality --collate`",
         "- Of every reward model of the other studies, whatever taught it: its numbers on held-out episodes against",
-        "  the success of the policy that was trained on it, as Spearman's rank correlation within a task, with its 95 %",
-        "  bootstrap interval over the models.",
+        "  the success of the policy that was trained on it, as Spearman's rank correlation within a task, with its",
+        "  95 % bootstrap interval over the models.",
         "",
     ]
     if not tasks:
