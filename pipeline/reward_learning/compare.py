@@ -217,9 +217,9 @@ def _stills_figure(store: Store, found: Sequence[FalsePositive], cameras: Sequen
     if not columns:
         return None
     rows = max(1, len(cameras))
-    figure = Figure(figsize=(9, 0.4 + 1.45 * rows), layout="constrained")
+    figure = Figure(figsize=(9, 0.5 + 1.45 * rows), layout="constrained")
     for column, (each, pictures) in enumerate(columns):
-        title = f"{textwrap.fill(each.episode_id, 32)}\nframe {each.frame}: {each.predicted:.2f}"
+        title = f"{textwrap.fill(each.episode_id, 20)}\nframe {each.frame}: {each.predicted:.2f}"
         for row, picture in enumerate(pictures):
             axes = figure.add_subplot(rows, _FALSE_POSITIVES, row * _FALSE_POSITIVES + column + 1)
             figures.draw_still(axes, picture, "" if row else title)
