@@ -35,6 +35,8 @@ class Options:
     """Only say what there is."""
     collate: bool = False
     """Only write the page from the results that are there."""
+    readme: Path | None = None
+    """A README whose table and figure of the study are to be made anew, between its markers."""
     runs: Path = Path("runs/semi_supervised")
     """Folder of logs and of what is in work."""
     results: Path = Path("docs/results/semi_supervised")
@@ -58,6 +60,9 @@ def main(options: Options) -> None:
             console.print(f"    {result['successes']}/{result['episodes']} in {result['seconds']} s")
     if not options.list:
         console.print(f"wrote {page.write(options.study, options.results)}")
+    if options.readme:
+        page.write_readme(options.study, options.results, options.readme)
+        console.print(f"wrote {options.readme}")
 
 
 if __name__ == "__main__":

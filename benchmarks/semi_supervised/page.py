@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.semi_supervised import reward_quality
 from benchmarks.semi_supervised.cells import REFERENCES, STUDIES, Cell, Trouble
 from datasets import files
+from datasets.errors import ArmchairError
 from robot.intervals import difference, wilson
 
 _LABELS = {
@@ -33,10 +34,7 @@ def write(study: str, results: Path) -> Path:
     if study == "reward_quality":
         return reward_quality.write(found, results)
     text = [f"# Rewards from almost nothing: `{study}`", "", *_preamble(study, cells, found)]
-    groups = collections.defaultdict(list)
-    for cell, result in found:
-        groups[group_of(cell)].append(result)
-    if groups:
+    if groups := _grouped(found):
         for task in dict.fromkeys(cell.task for cell in cells):
             text += ["", f"## {task}", "", *_table({g: r for g, r in groups.items() if g[0] == task})]
         _figure(groups).savefig(
@@ -46,6 +44,44 @@ def write(study: str, results: Path) -> Path:
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
     return path
+
+
+def write_readme(study: str, results: Path, readme: Path) -> None:
+    """Puts a study's short table and its figure between the two markers of a README, in place of what is there.
+
+    Raises:
+      ArmchairError: if the README has no such markers.
+    """
+    begin, end = (f"<!-- {study}: {word} -->" for word in ("begin", "end"))
+    text = readme.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ArmchairError(f"{readme} does not have the lines {begin} and {end}: add them where the table shall be")
+    before, rest = text.split(begin)
+    block = "\n".join(["", *_short_table(study, results), "", f"![]({results / f'{study}.svg'})", ""])
+    files.write_atomically(readme, before + begin + block + end + rest.split(end)[1])
+
+
+def _short_table(study: str, results: Path) -> list[str]:
+    """Success alone: a row a reward, a column a task and what is looked at."""
+    rates: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    for group, found in _grouped(read(list(STUDIES[study]()), results)).items():
+        successes, episodes = _counts(found)
+        low, high = (100 * bound for bound in wilson(successes, episodes))
+        task, row, pixels, *_ = group
+        told = f"{100 * successes / episodes:.0f} % ({low:.0f} to {high:.0f})"
+        rates[row][f"{task}, pixels" if pixels else task] = told
+    columns = list(dict.fromkeys(column for row in rates.values() for column in row))
+    lines = ["| reward | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for row, told in rates.items():
+        lines.append(f"| {_LABELS.get(row, row)} | " + " | ".join(told.get(column, "") for column in columns) + " |")
+    return lines
+
+
+def _grouped(found: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[Group, list[dict[str, Any]]]:
+    groups: dict[Group, list[dict[str, Any]]] = collections.defaultdict(list)
+    for cell, result in found:
+        groups[group_of(cell)].append(result)
+    return groups
 
 
 def read(cells: Sequence[Cell], results: Path) -> list[tuple[Cell, dict[str, Any]]]:

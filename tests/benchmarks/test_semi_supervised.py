@@ -13,6 +13,7 @@ from benchmarks.semi_supervised import cells, page
 from benchmarks.semi_supervised.cells import STUDIES, Cell
 from benchmarks.semi_supervised.reward_quality import correlation
 from benchmarks.semi_supervised.run import reward_config
+from datasets.errors import ArmchairError
 from pipeline.reward_learning.config import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,6 +82,25 @@ def test_the_page_tells_what_the_results_say_and_how_much_is_missing(tmp_path):
     (line,) = [line for line in text.splitlines() if line.startswith("| ssr ")]
     assert "| 90 % | 86 to 93 | +40 (+33 to +46) | 80, 90, 100 | 0.910 | – |" in line
     assert "| CRR, true reward |" in text and (tmp_path / "main.svg").exists()
+
+
+def test_the_readmes_table_is_made_from_the_results(tmp_path):
+    for seed in cells.SEEDS:
+        write_result(tmp_path, Cell("lift_green", "bc_all", seed), 10)
+        write_result(tmp_path, Cell("lift_green", "ssr", seed), 80)
+        write_result(tmp_path, Cell("lift_green", "ssr", seed, pixels=True), 70)
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- main: begin -->\nold\n<!-- main: end -->\nafter\n")
+    for _ in range(2):  # the second time changes nothing
+        page.write_readme("main", tmp_path, readme)
+        text = readme.read_text()
+        assert "| reward | lift_green | lift_green, pixels |" in text
+        assert "| ssr | 80 % (75 to 84) | 70 % (65 to 75) |" in text
+        assert "old" not in text and text.startswith("before\n") and text.endswith("<!-- main: end -->\nafter\n")
+        assert f"![]({tmp_path / 'main.svg'})" in text
+    readme.write_text("nothing")
+    with pytest.raises(ArmchairError, match="does not have the lines"):
+        page.write_readme("main", tmp_path, readme)
 
 
 def test_an_empty_page_says_so(tmp_path):
