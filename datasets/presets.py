@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datasets import schema
+from datasets.errors import SpecMismatchError
 
 
 class HasShape(Protocol):
@@ -29,12 +30,25 @@ class ObservationPreset(enum.StrEnum):
     PIXELS = "pixels"  # pictures and PROPRIO
 
 
-def select(specs: Mapping[str, HasShape], preset: ObservationPreset) -> tuple[str, ...]:
+def select(specs: Mapping[str, HasShape], preset: ObservationPreset, without: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the observations that `preset` stands for, sorted: the order in which learners concatenate them.
 
     Names outside the vocabulary (foreign robots) are never privileged; text and depth maps are never selected.
+
+    Args:
+      specs: what there is, by name.
+      preset: the group.
+      without: none of it whose name begins with one of these.
+
+    Raises:
+      SpecMismatchError: if no name of the group begins so.
     """
-    return tuple(sorted(name for name, spec in specs.items() if _belongs(name, spec, preset)))
+    names = tuple(sorted(name for name, spec in specs.items() if _belongs(name, spec, preset)))
+    if unknown := [prefix for prefix in without if not any(name.startswith(prefix) for name in names)]:
+        raise SpecMismatchError(
+            f"no {preset} observation begins with {unknown[0]!r}: leave out some of {', '.join(names)}"
+        )
+    return tuple(name for name in names if not name.startswith(without))
 
 
 def _belongs(name: str, spec: HasShape, preset: ObservationPreset) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.reward_learning.config import METHODS, EarlyFrames
 
-VERSION = 1
+VERSION = 2
 """Of how a cell is run. Raise it when that changes: results of another version do not count."""
 
 SEEDS = (0, 1, 2)

@@ -114,12 +114,7 @@ def _observation_keys(store: Store, rows: list[EpisodeRow], config: TrainConfig)
     """The preset's observations that all datasets have, less those that are to be left out."""
     specs = [store.spec(name).observation for name in sorted({row.dataset for row in rows})]
     common = {k: v for k, v in specs[0].items() if all(k in other for other in specs)}
-    preset = presets.select(common, config.observations)
-    if unknown := [prefix for prefix in config.without if not any(k.startswith(prefix) for k in preset)]:
-        raise SpecMismatchError(
-            f"no {config.observations} observation begins with {unknown[0]!r}: leave out some of {', '.join(preset)}"
-        )
-    keys = tuple(k for k in preset if not k.startswith(config.without))
+    keys = presets.select(common, config.observations, config.without)
     if not keys:
         raise SpecMismatchError(
             f"the selected datasets have no {config.observations} observation in common that is not left out: "

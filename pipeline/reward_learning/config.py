@@ -78,6 +78,8 @@ class RewardConfig:
     """pixels: cameras and proprioception; states: every number, privileged ones too; no pictures."""
     cameras: tuple[str, ...] = ()
     """Pictures to look at, by full name (pixels/wrist); none named: all that the episodes have."""
+    without: tuple[str, ...] = ()
+    """Of these observations, none whose name begins so: a few episodes are soon known by their sensors' noise."""
     image_size: tuple[int, int] = (64, 64)
     """(H, W) that pictures of another size are resized to, inside the model."""
     seed: int = 0

@@ -50,7 +50,7 @@ def model_inputs(store: Store, rows: Sequence[EpisodeRow], config: RewardConfig)
     """Names, shapes and dtypes of the observations that `config` asks for, the same in all episodes.
 
     Raises:
-      SpecMismatchError: if a camera is missing, nothing is left to look at, or the episodes differ.
+      SpecMismatchError: if a camera or what is to be left out is missing, nothing is left, or the episodes differ.
     """
     chosen: dict[str, ArraySpec] | None = None
     for dataset in sorted({row.dataset for row in rows}):
@@ -62,7 +62,7 @@ def model_inputs(store: Store, rows: Sequence[EpisodeRow], config: RewardConfig)
                 f"choose from {', '.join(sorted(cameras)) or 'none (train on states instead)'}"
             )
         dropped = cameras - set(config.cameras or cameras)
-        names = [name for name in presets.select(specs, config.observations) if name not in dropped]
+        names = [n for n in presets.select(specs, config.observations, config.without) if n not in dropped]
         found = {name: specs[name] for name in names}
         if not found:
             raise SpecMismatchError(f"dataset {dataset!r} has no {config.observations} observations: choose others")

@@ -58,7 +58,7 @@ def test_a_methods_own_defaults_are_what_is_studied(row):
     from benchmarks.semi_supervised import logs
 
     config = reward_config(Cell("lift_green", row, 3), logs.SIZES["full"])
-    own = {"observations", "seed", "steps", "encoder"}
+    own = {"observations", "without", "seed", "steps", "encoder"}
     changed = {k for k, v in dataclasses.asdict(config).items() if v != dataclasses.asdict(METHODS[row]())[k]}
     assert changed <= own and config.seed == 3
 

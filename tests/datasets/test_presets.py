@@ -4,6 +4,7 @@ import dm_env.specs
 import numpy as np
 import pytest
 
+from datasets.errors import SpecMismatchError
 from datasets.features import ArraySpec, step_spec
 from datasets.presets import ObservationPreset, select
 from datasets.testing import make_episode
@@ -37,3 +38,10 @@ def test_environment_specs_and_datasets_agree():
     environment = {k: dm_env.specs.Array(v.shape, np.dtype(v.dtype), name=k) for k, v in stored.items()}
     for preset in ObservationPreset:
         assert select(stored, preset) == select(environment, preset)
+
+
+def test_what_is_left_out_is_left_out_by_the_beginning_of_its_name():
+    specs = {name: ArraySpec((3,), "float32") for name in ("arm/angle", "arm/torque", "wrist/force")}
+    assert select(specs, ObservationPreset.STATES, without=("arm/t", "wrist")) == ("arm/angle",)
+    with pytest.raises(SpecMismatchError, match="no states observation begins with 'leg': leave out some of arm/angle"):
+        select(specs, ObservationPreset.STATES, without=("leg",))

@@ -38,12 +38,16 @@ def test_presets_choose_what_the_model_sees(tmp_path):
     assert pixels.observation["pixels/wrist"].shape[1:] == (64, 64, 3)  # resized
     states = _load(tmp_path / "states", episodes, RankingConfig(observations=ObservationPreset.STATES))
     assert list(states.inputs) == ["gripper/grasp", "objects/green/pose", "sawyer/joints/angle"]
+    some = RankingConfig(observations=ObservationPreset.STATES, without=("sawyer", "gripper"))
+    assert list(_load(tmp_path / "some", episodes, some).inputs) == ["objects/green/pose"]
 
 
 def test_errors_say_what_is_missing(tmp_path):
     episodes = [make_episode(s) for s in range(3)]
     with pytest.raises(SpecMismatchError, match="no camera pixels/wrist"):
         _load(tmp_path / "a", episodes, RankingConfig(cameras=("pixels/wrist",)))
+    with pytest.raises(SpecMismatchError, match="no pixels observation begins with 'wrist'"):
+        _load(tmp_path / "c", episodes, RankingConfig(without=("wrist",)))
     inputs = _load(tmp_path / "b", episodes, RankingConfig()).inputs
     with pytest.raises(SpecMismatchError, match="fake-9 has no pixels/basket_front_left"):
         observations(make_episode(9, cameras=()), inputs)
