@@ -114,7 +114,8 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
     fields = {f.name for f in dataclasses.fields(config)}
     wanted: dict[str, Any] = {
         "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
-        "without": _WITHOUT, "seed": cell.seed, "steps": size.reward_steps, "encoder": EncoderConfig((8, 16, 32), blocks=1),
+        "without": _WITHOUT, "seed": cell.seed, "steps": size.reward_steps,
+        "encoder": EncoderConfig((8, 16, 32), blocks=1),
     }  # fmt: skip
     _, options = VARIANTS.get(cell.row, ("", {}))
     return config(**{name: value for name, value in wanted.items() if name in fields}, **options)
