@@ -122,13 +122,18 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
 
 
 def judge(root: Path, model: Path, task: str) -> dict[str, float | None]:
-    """The numbers of a reward model on the task's episodes of the test split: the same ones for every row."""
+    """The numbers of a reward model on the task's episodes of the test split: the same ones for every row.
+
+    None, if a small log has no such episode.
+    """
     from pipeline import export
     from pipeline.reward_learning import evaluate, quality
 
     store = Store.open(root)
     loaded, card = export.load_model(model, "reward_model")
-    rows = store.query(Query(task_id=task, split="test", dataset=logs.DATASET), require=True)
+    rows = store.query(Query(task_id=task, split="test", dataset=logs.DATASET))
+    if not rows:
+        return {}
     rated = evaluate.rate(store, rows, loaded, card)
     told = dataclasses.asdict(quality.judge(rated, card["model_id"]))
     numbers = {name: value["value"] if isinstance(value, dict) else value for name, value in told.items()}
