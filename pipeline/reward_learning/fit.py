@@ -4,8 +4,10 @@ A folder holds `metrics.jsonl`, `tensorboard/` and `checkpoints/`. Starting agai
 last checkpoint, with the same numbers, to the bit, as an uninterrupted run; one that is done gives its model at once.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -15,10 +17,13 @@ from datasets.errors import ArmchairError
 from pipeline.metrics import MetricsWriter
 from pipeline.optimisers import Adam
 from pipeline.reward_learning import augment
-from pipeline.reward_learning.config import FittedConfig
+from pipeline.reward_learning.config import FittedConfig, member_seed
 from pipeline.reward_learning.data import Frames
 from pipeline.reward_learning.learner import Batch, RewardLearner
 from pipeline.reward_learning.model import RewardModel, fit_normaliser
+from pipeline.reward_learning.supervision import Supervision
+
+C = TypeVar("C", bound=FittedConfig)
 
 _FUSED_STEPS = 10  # updates a call: the call's own cost disappears, and progress still moves every second
 _CHECK_STEPS = 100  # updates between looks at what is held out; one costs as much as some five updates
@@ -58,6 +63,11 @@ class Trainer:
     def step(self) -> int:
         """Updates made so far."""
         return int(self._step)
+
+    @property
+    def steps(self) -> int:
+        """Updates to make, at most."""
+        return self._config.steps
 
     @property
     def done(self) -> bool:
@@ -148,18 +158,46 @@ class Trainer:
         return observation
 
 
-def fit(trainer: Trainer, steps: int, directory: Path, title: str) -> RewardModel:
+def fit_member(
+    supervision: Supervision,
+    config: C,
+    number: int,
+    make: Callable[[Supervision, C, bool], RewardLearner],
+    directory: Path,
+    title: str,
+) -> RewardModel:
+    """Trains one of a method's models by a seed of its own, and chooses its weights by what is held out.
+
+    Args:
+      supervision: what there is to learn from.
+      config: of the method.
+      number: of the model.
+      make: gives the learner of a part of the supervision, of the config with the model's seed; and whether it judges.
+      directory: of this one model.
+      title: for the progress bar.
+
+    Raises:
+      ArmchairError: as `make` and `fit`.
+    """
+    own = dataclasses.replace(config, seed=member_seed(config.seed, number))
+    trained_on, held_out = supervision.split(own.held_out, own.seed)
+    judge = None if held_out is None else make(held_out, own, True)
+    trainer = Trainer(supervision.frames, make(trained_on, own, False), own, judge)
+    return fit(trainer, directory, f"{title}, model {number}")
+
+
+def fit(trainer: Trainer, directory: Path, title: str) -> RewardModel:
     """Trains, or goes on with what is in `directory`.
 
     Args:
       trainer: a fresh one.
-      steps: updates, as in its config; for the progress bar.
       directory: of this one model.
       title: for the progress bar.
 
     Raises:
       ArmchairError: if a loss is not finite.
     """
+    steps = trainer.steps
     checkpoints = tf.train.CheckpointManager(trainer.checkpoint, str(directory / "checkpoints"), max_to_keep=1)
     checkpoints.restore_or_initialize()
     with MetricsWriter(directory, trainer.step) as writer, progress_bar() as bar:

@@ -29,8 +29,8 @@ from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
 from pipeline.reward_learning import labels as step_labels
-from pipeline.reward_learning.config import RefinementConfig, SsrConfig, TgrIConfig, member_seed
-from pipeline.reward_learning.fit import Trainer, fit, rate
+from pipeline.reward_learning.config import RefinementConfig, SsrConfig, TgrIConfig
+from pipeline.reward_learning.fit import fit_member, rate
 from pipeline.reward_learning.labels import LabelLearner, Labels
 from pipeline.reward_learning.model import RewardModel
 from pipeline.reward_learning.supervision import Supervision
@@ -168,11 +168,8 @@ def _share_changed(before: Labels, after: Labels) -> float:
 def _train(
     supervision: Supervision, labels: Labels, config: SsrConfig | TgrIConfig, number: int, directory: Path
 ) -> RewardModel:
-    own = dataclasses.replace(config, seed=member_seed(config.seed, number))
-    trained_on, held_out = supervision.split(config.held_out, own.seed)
-    learners = [
-        LabelLearner(part, labels, config.batch_size, own.seed) if part else None for part in (trained_on, held_out)
-    ]
-    assert learners[0] is not None
-    trainer = Trainer(supervision.frames, learners[0], own, learners[1])
-    return fit(trainer, own.steps, directory, f"{config.method}: {directory.parent.name}, model {number}")
+    def make(part: Supervision, own: SsrConfig | TgrIConfig, judges: bool) -> LabelLearner:
+        del judges  # by the same loss
+        return LabelLearner(part, labels, own.batch_size, own.seed)
+
+    return fit_member(supervision, config, number, make, directory, f"{config.method}: {directory.parent.name}")

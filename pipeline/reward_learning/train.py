@@ -30,12 +30,11 @@ from pipeline.reward_learning.config import (
     SupConfig,
     TgrConfig,
     TgrIConfig,
-    member_seed,
 )
-from pipeline.reward_learning.fit import Trainer, fit
+from pipeline.reward_learning.fit import fit_member
 from pipeline.reward_learning.labels import LabelLearner
 from pipeline.reward_learning.learner import RewardLearner
-from pipeline.reward_learning.model import Constant, Ensemble, RewardModel
+from pipeline.reward_learning.model import Constant, Ensemble
 from pipeline.reward_learning.oril import OrilLearner
 from pipeline.reward_learning.ranking import RankingLearner, RegressionLearner
 from pipeline.reward_learning.refine import refine
@@ -77,7 +76,10 @@ def train(
     if isinstance(config, SsrConfig | TgrIConfig):
         models = refine(supervision, config, directory)
     else:
-        models = [_train_member(supervision, config, number, directory) for number in range(config.members)]
+        models = [
+            fit_member(supervision, config, number, _learner, directory / f"member-{number}", config.method)
+            for number in range(config.members)
+        ]
     module = Ensemble(models, config.threshold if isinstance(config, SuccessConfig) else None)
     model_hash = export.fingerprint(v for model in models for v in model.variables)
     return export.save_model(directory / "model", module, _card(supervision, run, model_hash))
@@ -99,17 +101,11 @@ def make_learner(supervision: Supervision, config: FittedConfig) -> RewardLearne
             raise ArmchairError(f"{type(config).__name__} is no method that trains in one go: see config.METHODS")
 
 
-def _train_member(supervision: Supervision, config: FittedConfig, number: int, directory: Path) -> RewardModel:
-    own = dataclasses.replace(config, seed=member_seed(config.seed, number))
-    trained_on, held_out = supervision.split(config.held_out, own.seed)
-    judge = None if held_out is None else make_learner(held_out, _without_regulariser(own))
-    trainer = Trainer(supervision.frames, make_learner(trained_on, own), own, judge)
-    return fit(trainer, own.steps, directory / f"member-{number}", f"{config.method}, model {number}")
-
-
-def _without_regulariser(config: FittedConfig) -> FittedConfig:
-    """For judging: ORIL's regulariser is there to lead the training, and its loss is no measure of anything."""
-    return dataclasses.replace(config, regulariser=EarlyFrames.NONE) if isinstance(config, OrilConfig) else config
+def _learner(supervision: Supervision, config: FittedConfig, judges: bool) -> RewardLearner:
+    """To train or to judge: ORIL's regulariser is there to lead the training, its loss is no measure of anything."""
+    if judges and isinstance(config, OrilConfig):
+        config = dataclasses.replace(config, regulariser=EarlyFrames.NONE)
+    return make_learner(supervision, config)
 
 
 def _rate_by_membership(store: Store, supervision: Supervision, run: RunConfig, directory: Path) -> Path:

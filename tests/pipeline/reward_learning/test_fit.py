@@ -44,7 +44,7 @@ def test_the_weights_that_do_best_on_what_is_held_out_are_kept(frames, tmp_path,
     monkeypatch.setattr(fitting, "_CHECK_STEPS", 10)
     config = SupConfig(**SMALL, steps=1000, patience=4)
     trainer = Trainer(frames, Target(4.0), config, held_out=Target(1.0))  # on the way to 4 it comes by at 1
-    model = fit(trainer, config.steps, tmp_path, "test")
+    model = fit(trainer, tmp_path, "test")
     checks = [line["loss/held_out"] for line in read_metrics(tmp_path) if "loss/held_out" in line]
     best = int(np.argmin(checks))
     assert len(checks) == best + 1 + config.patience  # it stopped when it had waited long enough
@@ -56,7 +56,7 @@ def test_the_weights_that_do_best_on_what_is_held_out_are_kept(frames, tmp_path,
 
 def test_without_anything_held_out_the_last_weights_are_the_result(frames, tmp_path):
     config = SupConfig(**SMALL, steps=300)
-    model = fit(Trainer(frames, Target(2.0), config), config.steps, tmp_path, "test")
+    model = fit(Trainer(frames, Target(2.0), config), tmp_path, "test")
     logits = model.logits({"state": tf.constant(frames.observation["state"])}).numpy()
     np.testing.assert_allclose(logits, 2.0, atol=0.3)
     assert len(read_metrics(tmp_path)) == 30

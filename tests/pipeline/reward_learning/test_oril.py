@@ -85,7 +85,7 @@ def test_the_regulariser_keeps_the_reward_from_what_does_not_matter(tmp_path):
             hidden=(32,), steps=600, learning_rate=1e-3, batch_size=64, held_out=0.0, regulariser=regulariser
         )
         trainer = Trainer(supervision.frames, OrilLearner(supervision, config), config)
-        model = fit(trainer, config.steps, tmp_path / regulariser, "oril")
+        model = fit(trainer, tmp_path / regulariser, "oril")
         rated = rate(model, supervision.frames, supervision.episode_ids)
         begun = np.mean([rated[i][:5] for i in supervision.demonstrations])
         rewards[regulariser] = [begun, *(np.mean([rated[i][-5:] for i in ids]) for ids in (solved, failed))]

@@ -122,7 +122,7 @@ def test_finds_the_hidden_successes_that_flat_labels_deny_and_fewer_false_ones_t
 
     def alone(config, unlabelled=supervision.unlabelled):
         trainer = Trainer(supervision.frames, make_learner(supervision.only(unlabelled), config), config)
-        return [fit(trainer, config.steps, tmp_path / config.method, config.method)]
+        return [fit(trainer, tmp_path / config.method, config.method)]
 
     sup_recall, sup_false = quality(alone(SupConfig(**SMALL), unlabelled=()))
     flat_recall, _ = quality(alone(SupAndFlatConfig(**SMALL)))
