@@ -107,7 +107,8 @@ def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dic
 - Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
 
 Success is the simulator's verdict, on initial states that no policy has seen, over all seeds together, with its 95 %
-Wilson interval; the reward's quality is its mean over seeds, on held-out episodes.""".split("\n")
+Wilson interval; the reward's quality is its mean over seeds, on held-out episodes. Rewards learn from the task's and
+other tasks' episodes; every row's policy, with a reward or without, from the task's own.""".split("\n")
 
 
 def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:

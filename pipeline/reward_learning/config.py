@@ -179,8 +179,9 @@ class SupConfig(FittedConfig):
 
     method: ClassVar[str] = "sup"
 
-    success_above: float = 0.85
-    """A frame sketched above is a success: tau_s of the ranking loss."""
+    success_above: float = 0.95
+    """A frame sketched above is a success. Higher than tau_s of the ranking loss, which need not tell the last step of
+    a task from its end: people draw the top where the task is solved."""
     batch_size: int = 128
     """Frames an update."""
 

@@ -15,7 +15,7 @@ from pipeline.reward_learning.train import make_learner
 
 FRAMES = Frames({}, {}, {"a": range(4), "b": range(4, 10), "c": range(10, 13)})
 SKETCHES = (
-    RewardSequence("a", "lift", np.float32([0, 0.85, 0.9, 1]), "a-1"),
+    RewardSequence("a", "lift", np.float32([0, 0.95, 0.97, 1]), "a-1"),
     RewardSequence("b", "lift", np.float32([0.2] * 6), "b-1"),
 )
 
