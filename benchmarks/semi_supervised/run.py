@@ -27,11 +27,10 @@ from pipeline.reward_learning.config import METHODS, EncoderConfig, RewardConfig
 
 WORKERS = 2
 _EVALUATION_SEED = 1_000_000
-# What rewards do without: sensors that mostly tell how the arm shook under the expert's noise, and where on the table
-# the objects happened to lie; a reward of 20 episodes learns these by heart. It knows where they are from the pinch.
-_REWARD_WITHOUT = ("sawyer/joints", "sawyer/tcp", "wrist", "objects/green/pose", "objects/red/pose")
-# What policies do without: the same, and the pinch's own pose. Inserting needs to know how the socket is turned.
-_POLICY_WITHOUT = {
+# What rewards and policies do without: all that is not relative to the gripper. The rest tells where on the table the
+# objects lay and how the arm shook under the expert's noise, which a reward of 20 episodes learns by heart. Inserting
+# needs to know how the socket is turned.
+_WITHOUT = {
     **dict.fromkeys(TASKS, ("sawyer", "wrist", "objects/green/pose", "objects/red/pose")),
     HARDER_TASK: ("sawyer/joints", "sawyer/tcp", "wrist"),
 }
@@ -119,7 +118,7 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
     fields = {f.name for f in dataclasses.fields(config)}
     wanted: dict[str, Any] = {
         "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
-        "without": _REWARD_WITHOUT, "seed": cell.seed, "steps": size.reward_steps,
+        "without": _WITHOUT[cell.task], "seed": cell.seed, "steps": size.reward_steps,
         "encoder": EncoderConfig((8, 16, 32), blocks=1),
     }  # fmt: skip
     _, options = VARIANTS.get(cell.row, ("", {}))
@@ -167,7 +166,7 @@ def _training(cell: Cell, store: Store, work: Path, size: logs.Size, model: Path
     shared: dict[str, Any] = {
         "store": store.root, "out": work / "policy", "task": cell.task,
         "query": queries.get(cell.row, f"task_id={cell.task} dataset={logs.DATASET}"), "steps": size.policy_steps,
-        "observations": ObservationPreset.STATES, "without": _POLICY_WITHOUT[cell.task], "seed": cell.seed,
+        "observations": ObservationPreset.STATES, "without": _WITHOUT[cell.task], "seed": cell.seed,
         "checkpoint_every": size.policy_steps, "snapshot_every": size.policy_steps,
     }  # fmt: skip
     if cell.row.startswith("bc"):
