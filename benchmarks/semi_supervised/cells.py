@@ -97,9 +97,15 @@ def main_table(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
         yield Cell(HARDER_TASK, BEST_FROM_PIXELS, seed, pixels=True)
 
 
+def _bounds(seed: int) -> Iterator[Cell]:
+    """Of the main table: what the rows of the other studies lie between."""
+    yield from (Cell(TASKS[0], row, seed) for row in ("bc_all", "truth"))
+
+
 def how_little(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
     """Study 2: success against the number of annotated episodes."""
     for seed in seeds:
+        yield from _bounds(seed)
         for row in ("sup", "ssr", "ranking"):
             yield from (Cell(TASKS[0], row, seed, teaching=count) for count in (2, 5, 10, 20, 50))
 
@@ -107,13 +113,17 @@ def how_little(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
 def more_unlabelled(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
     """Study 3: success against the number of unlabelled episodes, demonstrations fixed."""
     for seed in seeds:
+        yield from _bounds(seed)
         for row in ("oril", "tgr_i"):
             yield from (Cell(TASKS[0], row, seed, unlabelled=count) for count in (30, 100, 300, None))
 
 
 def robustness(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
-    """Study 5: what happens when the supervision is bad."""
+    """Study 5: what happens when the supervision is bad, beside what happens when it is not."""
     for seed in seeds:
+        yield from _bounds(seed)
+        yield from (Cell(TASKS[0], row, seed) for row in ("ranking", "sup", "ssr", "oril", "tgr", "tgr_i"))
+        yield Cell(TASKS[0], "oril", seed, pixels=True)
         for trouble in (Trouble.FLIPPED, Trouble.LAGGING):
             yield from (Cell(TASKS[0], row, seed, trouble=trouble) for row in ("ranking", "sup", "ssr"))
         yield from (Cell(TASKS[0], row, seed, trouble=Trouble.WRONG) for row in ("oril", "tgr", "tgr_i"))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.semi_supervised import reward_quality
+from benchmarks.semi_supervised import figures, reward_quality
 from benchmarks.semi_supervised.cells import REFERENCES, STUDIES, Cell, Trouble
 from datasets import files
 from datasets.errors import ArmchairError
@@ -23,6 +23,8 @@ _METRICS = {
     "auc_solved": "ROC-AUC of solved frames", "precision": "precision at 0.5", "recall": "recall at 0.5",
     "false_positive_mass": "false-positive mass",
 }  # fmt: skip
+_ALONG = {"how_little": "annotated episodes", "more_unlabelled": "unlabelled episodes"}
+"""Studies of a quantity that grows, and its name."""
 Group = tuple[str, str, bool, int, int | None, str]
 """What cells of several seeds have in common: task, row, pixels, teaching, unlabelled, trouble."""
 
@@ -37,9 +39,8 @@ def write(study: str, results: Path) -> Path:
     if groups := _grouped(found):
         for task in dict.fromkeys(cell.task for cell in cells):
             text += ["", f"## {task}", "", *_table({g: r for g, r in groups.items() if g[0] == task})]
-        _figure(groups).savefig(
-            results / f"{study}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
-        )
+        figure = _curves(groups, _ALONG[study]) if study in _ALONG else _bars(groups)
+        figure.savefig(results / f"{study}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
         text += ["", f"![Success with its interval]({study}.svg)"]
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
@@ -102,7 +103,7 @@ def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dic
     seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
     return f"""\
 - Command: `python -m benchmarks.semi_supervised --study {study}`
-- Cells done: {len(found)} of {len(cells)}, in {seconds / 60:.0f} minutes altogether
+- Cells done: {len(found)} of {len(cells)}; their times add up to {seconds / 60:.0f} minutes
 - Seeds: {seeds}; each has its own logs, sketches, reward models and policies
 - Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
 
@@ -113,15 +114,15 @@ other tasks' episodes; every row's policy, with a reward or without, from the ta
 
 def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:
     lines = [
-        "| reward | looks at | teach | unlabelled | success | 95 % | minus BC, all | each seed | "
-        + " | ".join(_METRICS.values())
-        + " |",
-        "|" + "---|" * (8 + len(_METRICS)),
+        "| reward | looks at | teach | unlabelled | success | 95 % | minus BC, all | of true reward's | "
+        "each seed | " + " | ".join(_METRICS.values()) + " |",
+        "|" + "---|" * (9 + len(_METRICS)),
     ]
-    bc = next((_counts(r) for g, r in groups.items() if g[1] == "bc_all"), None)
+    bc, truth = (next((_counts(r) for g, r in groups.items() if g[1] == row), None) for row in ("bc_all", "truth"))
     for (_, row, pixels, teaching, unlabelled, trouble), results in groups.items():
         successes, episodes = _counts(results)
         low, high = wilson(successes, episodes)
+        share = f"{successes / episodes / (truth[0] / truth[1]):.2f}" if truth and truth[0] else "–"
         gain = "–"
         if bc and row != "bc_all":
             value, least, most = (100 * x for x in difference(successes, episodes, *bc))
@@ -132,7 +133,7 @@ def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:
             f"| {_LABELS.get(row, row)}{_troubled(trouble)} | {looks} | "
             f"{'–' if row in ('bc_all', 'truth') else teaching} | "
             f"{'all' if unlabelled is None else unlabelled} | {100 * successes / episodes:.0f} % | "
-            f"{100 * low:.0f} to {100 * high:.0f} | {gain} | {rates} | "
+            f"{100 * low:.0f} to {100 * high:.0f} | {gain} | {share} | {rates} | "
             + " | ".join(_mean(results, name) for name in _METRICS)
             + " |"
         )
@@ -152,21 +153,21 @@ def _mean(results: Sequence[dict[str, Any]], name: str) -> str:
     return f"{np.mean(known):.3f}" if known else "–"
 
 
-def _figure(groups: dict[Group, list[dict[str, Any]]]) -> Figure:
-    """A bar a group with its interval, and each seed as a dot."""
-    figure = Figure(figsize=(8, 0.32 * len(groups) + 0.9), layout="constrained")
-    axes = figure.subplots()
-    for y, ((task, row, pixels, teaching, unlabelled, trouble), results) in enumerate(groups.items()):
-        successes, episodes = _counts(results)
-        low, high = (100 * bound for bound in wilson(successes, episodes))
-        axes.barh(y, 100 * successes / episodes, color="#8a8f98" if row in REFERENCES else "#0b6e4f", height=0.6)
-        axes.plot([low, high], [y, y], color="black", linewidth=1.5)
-        axes.plot([100 * r["successes"] / r["episodes"] for r in results], [y] * len(results), "o", color="white",
-                  mec="black", ms=4, clip_on=False)  # fmt: skip
-        some = "" if unlabelled is None else f", {unlabelled} unlabelled"
-        label = f"{task}: {_LABELS.get(row, row)}{' (pixels)' if pixels else ''}{_troubled(trouble)}, {teaching}{some}"
-        axes.text(103, y, label, va="center", fontsize=8)
-    axes.set(xlim=(0, 100), yticks=[], xlabel="success, % (bar: all seeds; dots: each)")
-    axes.invert_yaxis()
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    return figure
+def _bars(groups: dict[Group, list[dict[str, Any]]]) -> Figure:
+    outcomes = {}
+    for (task, row, pixels, _, _, trouble), results in groups.items():
+        column = f"{task}{', pixels' if pixels else ''}{_troubled(trouble)}"
+        outcomes[column, row] = _outcomes(results)
+    return figures.bars(outcomes, _LABELS)
+
+
+def _curves(groups: dict[Group, list[dict[str, Any]]], quantity: str) -> Figure:
+    outcomes = {}
+    for (_, row, _, teaching, unlabelled, _), results in groups.items():
+        value = teaching if quantity == _ALONG["how_little"] else "all" if unlabelled is None else unlabelled
+        outcomes["" if row in REFERENCES else str(value), row] = _outcomes(results)
+    return figures.curves(outcomes, _LABELS, quantity)
+
+
+def _outcomes(results: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
+    return [(r["successes"], r["episodes"]) for r in results]

@@ -30,8 +30,9 @@ _EVALUATION_SEED = 1_000_000
 # What rewards and policies do without: all that is not relative to the gripper. The rest tells where on the table the
 # objects lay and how the arm shook under the expert's noise, which a reward of 20 episodes learns by heart. Inserting
 # needs to know how the socket is turned.
+_POSES = ("objects/green/pose", "objects/red/pose")
 _WITHOUT = {
-    **dict.fromkeys(TASKS, ("sawyer", "wrist", "objects/green/pose", "objects/red/pose")),
+    **dict.fromkeys(TASKS, ("sawyer", "wrist", *_POSES)),
     HARDER_TASK: ("sawyer/joints", "sawyer/tcp", "wrist"),
 }
 
@@ -116,9 +117,11 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
     assert cell.method
     config = METHODS[cell.method]
     fields = {f.name for f in dataclasses.fields(config)}
+    unseen = set(_POSES) if cell.pixels else set()  # nobody tells these beside pictures anyway
     wanted: dict[str, Any] = {
         "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
-        "without": _WITHOUT[cell.task], "seed": cell.seed, "steps": size.reward_steps,
+        "without": tuple(name for name in _WITHOUT[cell.task] if name not in unseen), "seed": cell.seed,
+        "steps": size.reward_steps,
         "encoder": EncoderConfig((8, 16, 32), blocks=1),
     }  # fmt: skip
     _, options = VARIANTS.get(cell.row, ("", {}))

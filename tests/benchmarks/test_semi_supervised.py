@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.semi_supervised import cells, logs, page
+from benchmarks.semi_supervised import cells, figures, logs, page
 from benchmarks.semi_supervised.cells import STUDIES, Cell
 from benchmarks.semi_supervised.reward_quality import correlation
 from benchmarks.semi_supervised.run import judge, reward_config
 from datasets.errors import ArmchairError
-from datasets.presets import ObservationPreset
+from datasets.presets import ObservationPreset, select
 from datasets.query import split_of
 from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline.reward_learning.config import METHODS, Selection, SqilConfig
 from pipeline.reward_learning.train import train
+from robot.env import CellConfig, make_env
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +67,16 @@ def test_a_methods_own_defaults_are_what_is_studied(row):
     assert changed <= own and config.seed == 3
 
 
+@pytest.mark.parametrize("pixels", [False, True])
+@pytest.mark.parametrize("task", [*cells.TASKS, cells.HARDER_TASK])
+def test_what_a_reward_does_without_is_there_to_be_left_out(task, pixels):
+    config = reward_config(Cell(task, "sup", 0, pixels=pixels), logs.SIZES["full"])
+    recorded = make_env(task, 0, CellConfig(cameras=logs.CAMERAS)).observation_spec()
+    chosen = select(recorded, config.observations, config.without)
+    assert any(name.startswith("pixels/") for name in chosen) == pixels
+    assert not any(name.startswith(("sawyer/joints", "wrist")) for name in chosen)
+
+
 def test_a_reward_is_judged_by_the_test_split_if_there_is_one(tmp_path):
     store = Store.create(tmp_path / "store")
     episodes = [make_episode(seed, cameras=()) for seed in range(30)]
@@ -97,9 +108,9 @@ def test_the_page_tells_what_the_results_say_and_how_much_is_missing(tmp_path):
             write_result(tmp_path, Cell("lift_green", row, seed), count, reward)
     text = page.write("main", tmp_path).read_text()
     total = len(list(cells.main_table()))
-    assert f"Cells done: 9 of {total}, in 18 minutes" in text
+    assert f"Cells done: 9 of {total}; their times add up to 18 minutes" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| ssr ")]
-    assert "| 90 % | 86 to 93 | +40 (+33 to +46) | 80, 90, 100 | 0.910 | – |" in line
+    assert "| 90 % | 86 to 93 | +40 (+33 to +46) | 1.00 | 80, 90, 100 | 0.910 | – |" in line
     assert "| CRR, true reward |" in text and (tmp_path / "main.svg").exists()
 
 
@@ -120,6 +131,35 @@ def test_the_readmes_table_is_made_from_the_results(tmp_path):
     readme.write_text("nothing")
     with pytest.raises(ArmchairError, match="does not have the lines"):
         page.write_readme("main", tmp_path, readme)
+
+
+def test_success_is_drawn_along_what_grows_between_level_references():
+    outcomes = {("", "bc_all"): [(30, 100)], ("", "truth"): [(90, 100)]}
+    outcomes |= {("2", "ssr"): [(10, 100), (30, 100)], ("5", "ssr"): [(80, 100)], ("5", "sup"): [(50, 100)]}
+    (axes,) = figures.curves(outcomes, {"truth": "the truth"}, "annotated episodes").axes
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+    assert lines["ssr"] == ([0, 1], [20, 80]) and lines["sup"] == ([1], [50])
+    assert lines["bc_all"][1] == [30, 30] and lines["the truth"][1] == [90, 90]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["2", "5"]
+    assert axes.get_xlabel() == "annotated episodes"
+
+
+def test_rows_of_all_columns_stand_in_line():
+    figure = figures.bars({("a", "ssr"): [(1, 2)], ("a", "truth"): [(2, 2)], ("b", "truth"): [(1, 4)]}, {})
+    first, second = figure.axes
+    assert [bar.get_width() for bar in first.patches] == [50, 100] and [bar.get_y() for bar in second.patches] == [
+        first.patches[1].get_y()
+    ]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["ssr", "truth"]
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name != "reward_quality"])
+def test_every_study_has_a_page_with_a_figure(name, tmp_path):
+    for cell in STUDIES[name]():
+        write_result(tmp_path, cell, 50)
+    text = page.write(name, tmp_path).read_text()
+    assert text.count("| 50 % |") == len({page.group_of(cell) for cell in STUDIES[name]()})
+    assert (tmp_path / f"{name}.svg").exists() and f"({name}.svg)" in text
 
 
 def test_an_empty_page_says_so(tmp_path):
