@@ -58,7 +58,7 @@ def write_readme(study: str, results: Path, readme: Path) -> None:
     if text.count(begin) != 1 or text.count(end) != 1:
         raise ArmchairError(f"{readme} does not have the lines {begin} and {end}: add them where the table shall be")
     before, rest = text.split(begin)
-    block = "\n".join(["", *_short_table(study, results), "", f"![]({results / f'{study}.svg'})", ""])
+    block = "\n".join(["", *_short_table(study, results), "", f"![Success row by row]({results / f'{study}.svg'})", ""])
     files.write_atomically(readme, before + begin + block + end + rest.split(end)[1])
 
 

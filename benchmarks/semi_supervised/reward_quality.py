@@ -20,6 +20,8 @@ METRICS: Mapping[str, str] = {
     "auc_episode_mean": "ROC-AUC of episodes, mean reward", "return_correlation": "rank correlation of returns",
     "false_positive_mass": "false-positive mass",
 }  # fmt: skip
+Correlation = tuple[float, float, float]
+"""Spearman's rho and the bounds of its interval."""
 FEWEST = 20  # reward models of a task, from which a correlation is worth its interval
 _RESAMPLES = 2000  # of the bootstrap
 _COLUMNS = 4  # of the figure
@@ -44,7 +46,8 @@ def write(found: Sequence[tuple[Cell, dict[str, Any]]], results: Path) -> Path:
     if not tasks:
         text.append(f"No task has the results of {FEWEST} reward models yet.")
     else:
-        text += _table(tasks)
+        found_all = {task: _correlations(rated) for task, rated in tasks.items()}
+        text += [*_table(tasks, found_all), "", *_conclusion(found_all)]
         _figure(tasks).savefig(
             results / "reward_quality.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None}
         )
@@ -54,7 +57,7 @@ def write(found: Sequence[tuple[Cell, dict[str, Any]]], results: Path) -> Path:
     return path
 
 
-def correlation(pairs: Sequence[tuple[float, float]], seed: int = 0) -> tuple[float, float, float] | None:
+def correlation(pairs: Sequence[tuple[float, float]], seed: int = 0) -> Correlation | None:
     """Spearman's rho of pairs with its 95 % bootstrap interval; None of fewer than 3, or if one side never varies."""
     values = np.array(pairs).reshape(-1, 2)
     if len(values) < 3 or not np.ptp(values, axis=0).all():
@@ -72,18 +75,44 @@ def pairs_of(rated: Sequence[dict[str, Any]], metric: str) -> list[tuple[float, 
     return [(value, success) for value, success in known if value is not None]
 
 
-def _table(tasks: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+def _correlations(rated: Sequence[dict[str, Any]]) -> dict[str, Correlation]:
+    """Of each metric whose correlation can be told."""
+    found = {metric: correlation(pairs_of(rated, metric)) for metric in METRICS}
+    return {metric: told for metric, told in found.items() if told is not None}
+
+
+def _table(tasks: Mapping[str, list[dict[str, Any]]], found: Mapping[str, dict[str, Correlation]]) -> list[str]:
     lines = [
         "| metric | " + " | ".join(f"{task} (n = {len(rated)})" for task, rated in tasks.items()) + " |",
         "|---|" + "---|" * len(tasks),
     ]
     for metric, name in METRICS.items():
-        cells = []
-        for rated in tasks.values():
-            found = correlation(pairs_of(rated, metric))
-            cells.append("–" if found is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*found))
+        told = (found[task].get(metric) for task in tasks)
+        cells = ["–" if one is None else "{:+.2f} ({:+.2f} to {:+.2f})".format(*one) for one in told]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _conclusion(found: Mapping[str, dict[str, Correlation]]) -> list[str]:
+    """A sentence a task and one of all: which metrics go with success, the closest first, and which may not at all."""
+    clear: dict[str, list[str]] = {}
+    lines = []
+    for task, told in found.items():
+        clear[task] = sorted(
+            (m for m, (_, low, high) in told.items() if low * high > 0), key=lambda m: -abs(told[m][0])
+        )
+        unclear = [METRICS[metric] for metric in told if metric not in clear[task]]
+        names = [f"{METRICS[metric]} ({told[metric][0]:+.2f})" for metric in clear[task]]
+        lines += [
+            f"On `{task}`, these go with success, the closest first: {', '.join(names) or 'none'}.",
+            f"The interval of these includes 0, so that they may tell nothing: {', '.join(unclear) or 'none'}.",
+            "",
+        ]
+    everywhere = [m for m in METRICS if all(m in clear[task] for task in found)]
+    agreed = [METRICS[m] for m in everywhere if len({told[m][0] > 0 for told in found.values()}) == 1]
+    if len(found) > 1:
+        lines += [f"On every task, and in the same direction: {', '.join(agreed) or 'none'}.", ""]
+    return lines[:-1]
 
 
 def _figure(tasks: Mapping[str, list[dict[str, Any]]]) -> Figure:

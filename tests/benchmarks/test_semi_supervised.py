@@ -127,7 +127,7 @@ def test_the_readmes_table_is_made_from_the_results(tmp_path):
         assert "| reward | lift_green | lift_green, pixels |" in text
         assert "| ssr | 80 % (75 to 84) | 70 % (65 to 75) |" in text
         assert "old" not in text and text.startswith("before\n") and text.endswith("<!-- main: end -->\nafter\n")
-        assert f"![]({tmp_path / 'main.svg'})" in text
+        assert f"![Success row by row]({tmp_path / 'main.svg'})" in text
     readme.write_text("nothing")
     with pytest.raises(ArmchairError, match="does not have the lines"):
         page.write_readme("main", tmp_path, readme)
@@ -170,8 +170,11 @@ def test_an_empty_page_says_so(tmp_path):
 def test_a_metric_that_decides_success_has_correlation_one(tmp_path):
     rated = [cell for cell in cells.main_table() if cell.method and cell.task == "lift_green"][:25]
     for n, cell in enumerate(rated):
-        write_result(tmp_path, cell, 4 * n, {"recall": n / 25, "false_positive_mass": -n / 25, "precision": None})
+        reward = {"recall": n / 25, "false_positive_mass": -n / 25, "mean_solved": n % 2, "precision": None}
+        write_result(tmp_path, cell, 4 * n, reward)
     text = page.write("reward_quality", tmp_path).read_text()
+    assert "the closest first: recall at 0.5 (+1.00), false-positive mass (-1.00).\n" in text
+    assert "may tell nothing: mean reward of solved frames." in text
     assert "| metric | lift_green (n = 25) |" in text
     assert "| recall at 0.5 | +1.00 (+1.00 to +1.00) |" in text
     assert "| false-positive mass | -1.00 (-1.00 to -1.00) |" in text
