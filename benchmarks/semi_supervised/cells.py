@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.reward_learning.config import METHODS, EarlyFrames
+from pipeline.reward_learning.config import METHODS, EarlyFrames, LossConfig
 
 VERSION = 3
 """Of how a cell is run. Raise it when that changes: results of another version do not count."""
@@ -22,6 +22,7 @@ REFERENCES = ("bc_all", "bc_demonstrations", "bc_successes", "truth")
 """Rows without a reward model: behaviour cloning of all episodes, of the demonstrations, of those with the verdict
 success; and CRR on the simulator's own reward."""
 VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
+    "ranking_above_95": ("ranking", {"loss": LossConfig(success_above=0.95)}),
     "oril_plain": ("oril", {"positive_unlabelled": False}),
     "oril_unregularised": ("oril", {"regulariser": EarlyFrames.NONE}),
     "oril_trail": ("oril", {"regulariser": EarlyFrames.TRAIL}),
