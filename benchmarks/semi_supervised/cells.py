@@ -28,6 +28,11 @@ VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "oril_trail": ("oril", {"regulariser": EarlyFrames.TRAIL}),
 }
 """Rows that are a method with another option."""
+ROWS = (
+    *REFERENCES,
+    *(row for method in METHODS for row in (method, *(name for name, (of, _) in VARIANTS.items() if of == method))),
+)
+"""All, each method followed by its variants."""
 PIXEL_ROWS = ("ranking", "sup", "ssr", "oril", "tgr_i")
 BEST_FROM_PIXELS = "ssr"
 """Of these; also on a harder task."""
@@ -92,7 +97,7 @@ def main_table(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
     """Study 1: every row from states on two tasks, the best-known ones from pixels on one, the best on a third."""
     for seed in seeds:
         for task in TASKS:
-            yield from (Cell(task, row, seed) for row in (*REFERENCES, *METHODS, *VARIANTS))
+            yield from (Cell(task, row, seed) for row in ROWS)
         yield from (Cell(TASKS[0], row, seed, pixels=True) for row in PIXEL_ROWS)
         yield from (Cell(HARDER_TASK, row, seed) for row in REFERENCES)
         yield Cell(HARDER_TASK, BEST_FROM_PIXELS, seed, pixels=True)

@@ -37,7 +37,7 @@ def write(study: str, results: Path) -> Path:
         return reward_quality.write(found, results)
     text = [f"# Rewards from almost nothing: `{study}`", "", *_preamble(study, cells, found)]
     if groups := _grouped(found):
-        for task in dict.fromkeys(cell.task for cell in cells):
+        for task in dict.fromkeys(task for task, *_ in groups):
             text += ["", f"## {task}", "", *_table({g: r for g, r in groups.items() if g[0] == task})]
         figure = _curves(groups, _ALONG[study]) if study in _ALONG else _bars(groups)
         figure.savefig(results / f"{study}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
@@ -109,7 +109,8 @@ def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dic
 
 Success is the simulator's verdict, on initial states that no policy has seen, over all seeds together, with its 95 %
 Wilson interval; the reward's quality is its mean over seeds, on held-out episodes. Rewards learn from the task's and
-other tasks' episodes; every row's policy, with a reward or without, from the task's own.""".split("\n")
+other tasks' episodes; every row's policy, with a reward or without, from the task's own. What they see, from which
+height of a sketch a frame is a success, and how long they train was chosen on logs of seed 0.""".split("\n")
 
 
 def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:

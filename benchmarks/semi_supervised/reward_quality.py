@@ -16,8 +16,8 @@ METRICS: Mapping[str, str] = {
     "pair_accuracy_true": "order as by true progress", "auc_solved": "ROC-AUC of solved frames",
     "average_precision": "average precision of solved frames", "precision": "precision at 0.5",
     "recall": "recall at 0.5", "mean_solved": "mean reward of solved frames",
-    "mean_unsolved": "mean reward of unsolved frames", "auc_episode_max": "ROC-AUC of episodes, highest reward",
-    "auc_episode_mean": "ROC-AUC of episodes, mean reward", "return_correlation": "rank correlation of returns",
+    "mean_unsolved": "mean reward of unsolved frames", "auc_episode_max": "ROC-AUC of episodes by highest reward",
+    "auc_episode_mean": "ROC-AUC of episodes by mean reward", "return_correlation": "rank correlation of returns",
     "false_positive_mass": "false-positive mass",
 }  # fmt: skip
 Correlation = tuple[float, float, float]
