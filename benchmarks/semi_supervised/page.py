@@ -39,7 +39,7 @@ def write(study: str, results: Path) -> Path:
     if groups := _grouped(found):
         for task in dict.fromkeys(task for task, *_ in groups):
             text += ["", f"## {task}", "", *_table({g: r for g, r in groups.items() if g[0] == task})]
-        figure = _curves(groups, _ALONG[study]) if study in _ALONG else _bars(groups)
+        figure = _curves(groups, study) if study in _ALONG else _bars(groups)
         figure.savefig(results / f"{study}.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
         text += ["", f"![Success with its interval]({study}.svg)"]
     path = results / f"{study}.md"
@@ -162,12 +162,12 @@ def _bars(groups: dict[Group, list[dict[str, Any]]]) -> Figure:
     return figures.bars(outcomes, _LABELS)
 
 
-def _curves(groups: dict[Group, list[dict[str, Any]]], quantity: str) -> Figure:
+def _curves(groups: dict[Group, list[dict[str, Any]]], study: str) -> Figure:
     outcomes = {}
     for (_, row, _, teaching, unlabelled, _), results in groups.items():
-        value = teaching if quantity == _ALONG["how_little"] else "all" if unlabelled is None else unlabelled
+        value = teaching if study == "how_little" else "all" if unlabelled is None else unlabelled
         outcomes["" if row in REFERENCES else str(value), row] = _outcomes(results)
-    return figures.curves(outcomes, _LABELS, quantity)
+    return figures.curves(outcomes, _LABELS, _ALONG[study])
 
 
 def _outcomes(results: Sequence[dict[str, Any]]) -> list[tuple[int, int]]:
