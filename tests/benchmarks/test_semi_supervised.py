@@ -144,6 +144,25 @@ def test_success_is_drawn_along_what_grows_between_level_references():
     assert axes.get_xlabel() == "annotated episodes"
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "quantity"),
+    [
+        ("how_little", ["2", "5", "10", "20", "50"], "annotated episodes"),
+        ("more_unlabelled", ["30", "100", "300", "all"], "unlabelled episodes"),
+    ],
+)
+def test_a_study_of_a_quantity_is_drawn_along_it(tmp_path, monkeypatch, name, values, quantity):
+    drawn = []
+    curves = figures.curves
+    monkeypatch.setattr(figures, "curves", lambda *given: drawn.append(curves(*given)) or drawn[-1])
+    for cell in STUDIES[name]((0,)):
+        write_result(tmp_path, cell, 50)
+    page.write(name, tmp_path)
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == values
+    assert axes.get_xlabel() == quantity
+
+
 def test_rows_of_all_columns_stand_in_line():
     figure = figures.bars({("a", "ssr"): [(1, 2)], ("a", "truth"): [(2, 2)], ("b", "truth"): [(1, 4)]}, {})
     first, second = figure.axes
