@@ -26,7 +26,7 @@ from datasets.presets import ObservationPreset
 from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
-from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig, Training
 from pipeline.reward_learning.config import EncoderConfig, RankingConfig
 from robot.env import CellConfig
 from robot.evaluate import Evaluation
@@ -111,7 +111,7 @@ class Contender:
 
     name: str  # of its folder
     label: str  # for people
-    training: BcTraining | CrrTraining
+    training: Training
 
 
 @contextlib.contextmanager
@@ -277,7 +277,7 @@ def _annotate(store: Path, model: Path) -> None:
         annotate.annotate(AnnotateConfig(store, model)).print()
 
 
-def _train(training: BcTraining | CrrTraining) -> Path:
+def _train(training: Training) -> Path:
     """In a process of its own: a learner wants other thread settings than everything else here."""
     method = ("train", training.name, "--store", training.store, "--task", training.task, "--rewards", training.rewards)
     with stage(f"Train {training.out.name}", *method, "--out", training.out):
@@ -287,7 +287,7 @@ def _train(training: BcTraining | CrrTraining) -> Path:
         return training.out / "last"
 
 
-def train_alone(training: BcTraining | CrrTraining) -> None:
+def train_alone(training: Training) -> None:
     """What the process does that trains a policy."""
     from pipeline import threads
     from pipeline.batch_rl import trainer

@@ -54,11 +54,13 @@ class RewardSource:
 class Transitions:
     """N transitions of E episodes with F frames in all; every frame is stored once.
 
-    Transition n is `(o[frame[n]], action[n], reward[n], discount[n], o[frame[n] + 1])`; T frames make T - 1.
+    Transition n is `(o[frame[n]], action[n], reward[n], discount[n], o[next_frame[n]])`; T frames make T - 1. They lie
+    in the order of their frames.
     """
 
     observation: Mapping[str, np.ndarray]  # sorted by name; float32[F, ...]
     frame: np.ndarray  # int32[N]: of o_t
+    next_frame: np.ndarray  # int32[N]: of o_{t+1}; of o_{t+n}, if they span n steps
     action: np.ndarray  # float32[N, A]
     reward: np.ndarray  # float32[N], in [0, 1] unless logged otherwise
     discount: np.ndarray  # float32[N]: 0 where o_{t+1} is terminal
@@ -112,9 +114,11 @@ def load_transitions(
         parts.append(part)
     lengths = [row.num_steps for row in rows]
     starts = np.cumsum([0, *lengths[:-1]])  # [E]: first frame of each episode
+    frame = np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32)
     return Transitions(
         observation={k: np.concatenate([part["observation"][k] for part in parts]) for k in sorted(keys)},
-        frame=np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32),
+        frame=frame,
+        next_frame=frame + np.int32(1),
         action=np.concatenate([part["action"] for part in parts]),
         reward=np.concatenate([part["reward"] for part in parts]),
         discount=np.concatenate([part["discount"] for part in parts]),
@@ -122,6 +126,28 @@ def load_transitions(
         episode_ids=tuple(row.episode_id for row in rows),
         inputs=parts[0]["inputs"],
     )
+
+
+def n_step(transitions: Transitions, n: int, gamma: float) -> Transitions:
+    """The same transitions, each reaching n steps ahead; fewer at an episode's end, which lies that near.
+
+    Of one that reaches m steps ahead, with r and d of the given ones (Barth-Maron et al. 2018, as Acme stores them):
+
+    - reward: sum over k < m of gamma^k d_t ... d_{t+k-1} r_{t+k};
+    - discount: gamma^(m-1) d_t ... d_{t+m-1}, to which the learner adds one more gamma, as for one step.
+
+    Args:
+      transitions: of one step each.
+      n: steps, at least 1.
+      gamma: the learner's discount a step.
+    """
+    reward, discount, reached = (a.copy() for a in (transitions.reward, transitions.discount, transitions.next_frame))
+    for k in range(1, n):
+        near = np.flatnonzero(transitions.episode[k:] == transitions.episode[:-k])  # [M]: whose episode goes on so long
+        reward[near] += np.float32(gamma) * discount[near] * transitions.reward[near + k]
+        discount[near] *= np.float32(gamma) * transitions.discount[near + k]
+        reached[near] = transitions.next_frame[near + k]
+    return dataclasses.replace(transitions, reward=reward, discount=discount, next_frame=reached)
 
 
 def _transitions_of(
@@ -241,6 +267,7 @@ class TransitionFeed:
         """
         self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
         self._frame = tf.constant(transitions.frame)
+        self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
@@ -260,11 +287,10 @@ class TransitionFeed:
     def __call__(self, step: tf.Tensor) -> Batch:
         """Batch number `step`."""
         chosen = self.indices(step)  # [B]
-        frame = tf.gather(self._frame, chosen)
         return Batch(
-            tf.gather(self._observation, frame),
+            tf.gather(self._observation, tf.gather(self._frame, chosen)),
             tf.gather(self._action, chosen),
             tf.gather(self._reward, chosen),
             tf.gather(self._discount, chosen),
-            tf.gather(self._observation, frame + 1),
+            tf.gather(self._observation, tf.gather(self._next_frame, chosen)),
         )

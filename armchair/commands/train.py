@@ -1,14 +1,14 @@
-"""`armchair train bc|crr`: a policy from logged data only."""
+"""`armchair train bc|crr|d4pg`: a policy from logged data only."""
 
 import tyro
 
-from pipeline.batch_rl.config import BcTraining, CrrTraining
+from pipeline.batch_rl.config import BcTraining, CrrTraining, D4pgTraining
 
 
 def main(args: list[str]) -> None:
     """Runs the stage; prints the folder of the trained policy."""
     config = tyro.extras.subcommand_cli_from_dict(
-        {"bc": BcTraining, "crr": CrrTraining}, args=args, prog="armchair train",
+        {"bc": BcTraining, "crr": CrrTraining, "d4pg": D4pgTraining}, args=args, prog="armchair train",
         config=(tyro.conf.EnumChoicesFromValues,),
     )  # fmt: skip
     from pipeline import threads

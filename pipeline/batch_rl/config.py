@@ -17,6 +17,7 @@ class AdvantageMode(enum.StrEnum):
 
     MEAN = "mean"
     MAX = "max"
+    MIN = "min"
 
 
 class WeightMode(enum.StrEnum):
@@ -92,6 +93,36 @@ class CrrConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class D4pgConfig:
+    """D4PG: act as the critic finds best.
+
+    Barth-Maron et al., *Distributed Distributional Deterministic Policy Gradients*, ICLR 2018 (arXiv 1804.08617), on
+    logged data alone: no noise, no actors, batches drawn uniformly. On transitions (s, a, R, D, s') that reach n steps
+    ahead:
+
+    - critic: categorical (C51); cross-entropy to the projection of R + gamma D Z'(s', pi'(s')), with target networks
+      Z', pi', hard copies made every `target_period` steps.
+    - policy: deterministic; follows dQ(s, a)/da at a = pi(s), clipped row by row.
+
+    Nothing ties the policy to the logged actions: where the critic is wrong about others, the policy goes there. It
+    needs broad data; of a few good demonstrations it learns nothing.
+
+    Deviations: the policy's gradient is taken where the transition begins, as in the paper (Acme: where it ends); the
+    atoms span [0, 1 / (1 - gamma)], all that rewards in [0, 1] can give.
+    """
+
+    layer_sizes: tuple[int, ...] = (256, 256, 256)  # of the policy; Acme
+    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
+    policy_learning_rate: float = 1e-4  # of Adam; Acme
+    critic_learning_rate: float = 1e-4  # of Adam; Acme
+    max_gradient_norm: float = 40.0  # of each network; Acme
+    max_action_gradient_norm: float = 1.0  # of dQ/da in one state; Acme
+    gamma: float = 0.99  # discount a step; Acme
+    n_step: int = 5  # steps that a transition reaches ahead; Acme
+    target_period: int = 100  # steps; Acme
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """A training from logged data."""
 
@@ -135,3 +166,15 @@ class CrrTraining(TrainConfig):
 
     name: ClassVar[str] = "crr"
     method: CrrConfig = dataclasses.field(default_factory=CrrConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class D4pgTraining(TrainConfig):
+    """Deterministic policy gradients from logged data."""
+
+    name: ClassVar[str] = "d4pg"
+    method: D4pgConfig = dataclasses.field(default_factory=D4pgConfig)
+
+
+Training = BcTraining | CrrTraining | D4pgTraining
+"""Any of them."""

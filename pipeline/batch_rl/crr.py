@@ -6,11 +6,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from datasets.errors import ArmchairError
 from datasets.feeds import Batch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import CrrConfig
-from pipeline.batch_rl.learner import Feed, Learner, descend
+from pipeline.batch_rl.learner import Feed, Learner, check_unit_rewards, copy_to_target, descend
 from pipeline.batch_rl.losses import Atoms
 from pipeline.batch_rl.networks import CategoricalCritic, MixturePolicy
 from pipeline.optimisers import Adam
@@ -47,22 +46,14 @@ class CrrLearner(Learner):
 
     def check_rewards(self, rewards: np.ndarray) -> float:
         """Rewards must lie in [0, 1], which is what the atoms cover, and say something."""
-        if rewards.min() < 0 or rewards.max() > 1:
-            raise ArmchairError(
-                f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but CRR's critic is made for [0, 1]: "
-                "scale them, or take a reward model's"
-            )
-        if rewards.max() == 0:
-            raise ArmchairError(
-                "every reward is 0, so there is nothing to learn: choose other rewards or other episodes"
-            )
-        return float(rewards.max()) / (1 - self._config.gamma)
+        return check_unit_rewards(rewards, self._config.gamma)
 
     def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
         config = self._config
         if step % config.target_period == 0:
-            self._copy_to_targets()
+            copy_to_target(self.policy, self._target_policy)
+            copy_to_target(self.critic, self._target_critic)
         for_target, for_policy = tf.unstack(tf.random.split(key, 2))
         target = self._target(batch, for_target)
         with tf.GradientTape() as critic_tape:
@@ -101,8 +92,3 @@ class CrrLearner(Learner):
         action = self._target_policy(batch.next_observation).sample(1, key)[:, 0]  # [B, A]
         probabilities = tf.nn.softmax(self._target_critic(batch.next_observation, action))  # [B, L]
         return losses.project(self._atoms, probabilities, batch.reward, self._config.gamma * batch.discount)
-
-    def _copy_to_targets(self) -> None:
-        online = self.policy.variables + self.critic.variables
-        for variable, source in zip(self._target_policy.variables + self._target_critic.variables, online, strict=True):
-            variable.assign(source)

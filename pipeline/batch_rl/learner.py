@@ -22,8 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 from datasets import files
+from datasets.errors import ArmchairError
 from datasets.feeds import Batch
-from pipeline.batch_rl.networks import MixturePolicy
+from pipeline.batch_rl.networks import Policy
 from pipeline.optimisers import Adam
 
 Feed = Callable[[tf.Tensor], Batch]
@@ -36,7 +37,7 @@ class Learner(tf.Module, abc.ABC):
     METRICS: ClassVar[Mapping[str, str]]
     """Name of each metric that `update` returns -> its meaning and healthy range."""
 
-    policy: MixturePolicy
+    policy: Policy
 
     def __init__(self, feed: Feed, seed: int):
         """Makes a learner at step 0.
@@ -99,6 +100,28 @@ class Learner(tf.Module, abc.ABC):
         """Reads what `save` wrote; the learner must be made of the same config and shapes."""
         checkpoint = tf.train.Checkpoint(learner=self)
         checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
+
+
+def check_unit_rewards(rewards: np.ndarray, gamma: float) -> float:
+    """The largest return of rewards float32[N] for a critic whose atoms cover what rewards in [0, 1] can give.
+
+    Raises:
+      ArmchairError: if a reward lies outside, or all are 0.
+    """
+    if rewards.min() < 0 or rewards.max() > 1:
+        raise ArmchairError(
+            f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but the critic is made for [0, 1]: "
+            "scale them, or take a reward model's"
+        )
+    if rewards.max() == 0:
+        raise ArmchairError("every reward is 0, so there is nothing to learn: choose other rewards or other episodes")
+    return float(rewards.max()) / (1 - gamma)
+
+
+def copy_to_target(online: tf.Module, target: tf.Module) -> None:
+    """Gives a network's target copy its weights."""
+    for variable, source in zip(target.variables, online.variables, strict=True):
+        variable.assign(source)
 
 
 def descend(

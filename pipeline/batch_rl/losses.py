@@ -66,10 +66,29 @@ def critic_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(target), logits))
 
 
+_REDUCE = {
+    AdvantageMode.MEAN: tf.reduce_mean, AdvantageMode.MAX: tf.reduce_max, AdvantageMode.MIN: tf.reduce_min,
+}  # fmt: skip
+
+
 def advantage(mode: AdvantageMode, q: tf.Tensor, q_samples: tf.Tensor) -> tf.Tensor:
     """Advantage, float32[B], of actions with value q, float32[B], over m samples' values, float32[B, m]."""
-    reduce = {AdvantageMode.MEAN: tf.reduce_mean, AdvantageMode.MAX: tf.reduce_max}[mode]
-    return q - reduce(q_samples, -1)
+    return q - _REDUCE[mode](q_samples, -1)
+
+
+def policy_gradient_loss(action: tf.Tensor, uphill: tf.Tensor, max_norm: float) -> tf.Tensor:
+    """Deterministic policy gradient (Silver et al. 2014, as in D4PG), as a loss whose gradient it is.
+
+    Args:
+      action: pi(s), float32[B, A].
+      uphill: dQ(s, a)/da there, float32[B, A]; taken as fixed.
+      max_norm: to which each row of it is clipped.
+
+    Returns:
+      The mean of ||a + g - a||^2 / 2, where only the last a has a gradient: -g da.
+    """
+    goal = tf.stop_gradient(action + tf.clip_by_norm(uphill, max_norm, axes=-1))
+    return tf.reduce_mean(tf.reduce_sum(tf.square(goal - action), -1)) / 2
 
 
 def weights(mode: WeightMode, advantage: tf.Tensor, beta: float, cap: float) -> tf.Tensor:

@@ -1,5 +1,8 @@
 """Networks of feed-forward offline agents. Observations arrive as one standardised vector (see `pipeline.networks`)."""
 
+import abc
+from collections.abc import Sequence
+
 import sonnet as snt
 import tensorflow as tf
 
@@ -9,7 +12,15 @@ from pipeline.distributions import GaussianMixture
 from pipeline.networks import LayerNormMLP
 
 
-class MixturePolicy(snt.Module):
+class Policy(snt.Module, abc.ABC):
+    """Observations to actions in units of half the action range."""
+
+    @abc.abstractmethod
+    def best(self, observation: tf.Tensor) -> tf.Tensor:
+        """float32[B, D] to float32[B, A]: what the policy does when nothing is left to chance. Whoever acts clips."""
+
+
+class MixturePolicy(Policy):
     """Observation to a mixture of Gaussians over actions in units of half the action range."""
 
     def __init__(self, action_size: int, config: PolicyConfig):
@@ -33,6 +44,28 @@ class MixturePolicy(snt.Module):
             tf.reshape(self._mean(hidden), (-1, *self._shape)),
             tf.reshape(tf.nn.softplus(self._scale(hidden)), (-1, *self._shape)) + self._min_scale,
         )
+
+    def best(self, observation: tf.Tensor) -> tf.Tensor:
+        """The mean of the most probable component."""
+        return self(observation).best_mean()
+
+
+class DeterministicPolicy(Policy):
+    """Observation to one action within the range."""
+
+    def __init__(self, action_size: int, layer_sizes: Sequence[int]):
+        """Makes a policy over `action_size` dimensions."""
+        super().__init__()
+        self._trunk = LayerNormMLP(layer_sizes)
+        self._head = snt.Linear(action_size, w_init=snt.initializers.VarianceScaling(1e-4))  # starts at 0 (Acme's D4PG)
+
+    def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+        """float32[B, D] to float32[B, A], in [-1, 1]."""
+        return tf.tanh(self._head(self._trunk(observation)))
+
+    def best(self, observation: tf.Tensor) -> tf.Tensor:
+        """The one action."""
+        return self(observation)
 
 
 class CategoricalCritic(snt.Module):

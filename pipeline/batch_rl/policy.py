@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from datasets.features import ArraySpec
 from pipeline import export
-from pipeline.batch_rl.networks import MixturePolicy
+from pipeline.batch_rl.networks import Policy
 from pipeline.networks import Normaliser
 
 
@@ -42,24 +42,22 @@ class ActionRange:
 
 
 class ExportedPolicy(tf.Module):
-    """`act({name: [B, ...]}) -> float32[B, A]`: the mean of the mixture's most probable component, without noise."""
+    """`act({name: [B, ...]}) -> float32[B, A]`: what the policy does when nothing is left to chance."""
 
-    def __init__(
-        self, policy: MixturePolicy, normaliser: Normaliser, actions: ActionRange, inputs: Mapping[str, ArraySpec]
-    ):
+    def __init__(self, policy: Policy, normaliser: Normaliser, actions: ActionRange, inputs: Mapping[str, ArraySpec]):
         """Joins what training kept apart."""
         super().__init__()
         self._policy, self._normaliser, self._actions = policy, normaliser, actions
         self.act = tf.function(self._act, input_signature=export.input_signature(inputs))
 
     def _act(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return self._actions.from_unit(self._policy(self._normaliser(observation)).best_mean())
+        return self._actions.from_unit(self._policy.best(self._normaliser(observation)))
 
 
 def save_policy(
     path: Path,
     name: str,
-    policy: MixturePolicy,
+    policy: Policy,
     normaliser: Normaliser,
     actions: ActionRange,
     inputs: Mapping[str, ArraySpec],

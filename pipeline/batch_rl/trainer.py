@@ -29,17 +29,20 @@ from datasets.store import EpisodeRow, Store
 from pipeline import config as configs
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
-from pipeline.batch_rl.config import BcConfig, BcTraining, CrrConfig, CrrTraining, TrainConfig
+from pipeline.batch_rl.config import BcConfig, CrrConfig, D4pgConfig, Training
 from pipeline.batch_rl.crr import CrrLearner
+from pipeline.batch_rl.d4pg import D4pgLearner
 from pipeline.batch_rl.learner import Learner
 from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.metrics import MetricsWriter
 from pipeline.networks import Normaliser
 
-_LEARNERS: Mapping[type, Callable[..., Learner]] = {BcConfig: BcLearner, CrrConfig: CrrLearner}
+_LEARNERS: Mapping[type, Callable[..., Learner]] = {
+    BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner,
+}  # fmt: skip
 
 
-def train(config: BcTraining | CrrTraining) -> Path:
+def train(config: Training) -> Path:
     """Trains, or goes on training, and returns the folder of the last policy.
 
     Raises:
@@ -50,7 +53,7 @@ def train(config: BcTraining | CrrTraining) -> Path:
     learner = _LEARNERS[type(config.method)](
         config.method, data.feed, data.normaliser.mean.shape[0], len(data.actions.minimum), config.seed
     )
-    largest_return = learner.check_rewards(data.transitions.reward)
+    sentinel = _Sentinel(learner.check_rewards(data.transitions.reward))
     configs.claim_run(config.out, config)
     _claim_data(config.out / "data.json", data.summary)
     if saved := sorted((config.out / "checkpoints").glob("[0-9]*")):
@@ -64,7 +67,7 @@ def train(config: BcTraining | CrrTraining) -> Path:
             metrics = learner.run(count)
             step = learner.step
             writer.write(step, metrics | {"steps_per_second": count / (time.perf_counter() - began)})
-            _check_sanity(metrics, step, largest_return)
+            sentinel.look(metrics, step)
             if step % config.snapshot_every == 0:
                 _save_policy(config.out / "snapshots" / f"{step:08d}", config, data, learner)
             if step % config.checkpoint_every == 0 or step == config.steps:
@@ -76,7 +79,7 @@ def train(config: BcTraining | CrrTraining) -> Path:
 class Data:
     """What is trained on: transitions in the learner's units, and the feed of their batches."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: Training):
         """Loads the episodes. Raises ArmchairError as `datasets.feeds.load_transitions`."""
         store = Store.open(config.store)
         rows = store.query(Query.parse(config.query), require=True)
@@ -90,7 +93,10 @@ class Data:
         own = [task_of[episode_id] == config.task for episode_id in logged.episode_ids]
         groups = feeds.mixture(logged, own, config.task_share, config.batch_size)
         frames = self.normaliser({k: tf.constant(v) for k, v in logged.observation.items()})  # [F, D]
-        self.feed = TransitionFeed(frames, self.transitions, groups, config.seed)
+        learned = self.transitions
+        if isinstance(config.method, D4pgConfig):
+            learned = feeds.n_step(learned, config.method.n_step, config.method.gamma)
+        self.feed = TransitionFeed(frames, learned, groups, config.seed)
 
     @property
     def summary(self) -> dict[str, int | str]:
@@ -110,7 +116,7 @@ def _reward_source(text: str) -> RewardSource:
     return RewardSource.parse(text)
 
 
-def _observation_keys(store: Store, rows: list[EpisodeRow], config: TrainConfig) -> tuple[str, ...]:
+def _observation_keys(store: Store, rows: list[EpisodeRow], config: Training) -> tuple[str, ...]:
     """The preset's observations that all datasets have, less those that are to be left out."""
     specs = [store.spec(name).observation for name in sorted({row.dataset for row in rows})]
     common = {k: v for k, v in specs[0].items() if all(k in other for other in specs)}
@@ -133,18 +139,28 @@ def _claim_data(path: Path, summary: Mapping[str, int | str]) -> None:
     files.write_atomically(path, text)
 
 
-def _check_sanity(metrics: Mapping[str, float], step: int, largest_return: float) -> None:
+class _Sentinel:
     """Stops a training that has gone wrong, with the reason."""
-    if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-        raise ArmchairError(
-            f"training diverged: {bad[0]} is {metrics[bad[0]]} at step {step}; lower the learning rate, or look for "
-            "extreme values in the data with `armchair store verify`"
-        )
-    if metrics.get("q", 0) > 1.05 * largest_return:
-        raise ArmchairError(
-            f"training diverged: the mean value is {metrics['q']:.3g} at step {step}, but no return can exceed "
-            f"{largest_return:.3g}; lower the critic's learning rate or raise target_period"
-        )
+
+    def __init__(self, largest_return: float):
+        self._largest_return = largest_return
+        self._first: float | None = None  # mean value; a fresh critic's is the middle of its atoms, and may have to fall
+
+    def look(self, metrics: Mapping[str, float], step: int) -> None:
+        """Raises ArmchairError if a metric is not finite, or values have risen above what rewards can give."""
+        if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
+            raise ArmchairError(
+                f"training diverged: {bad[0]} is {metrics[bad[0]]} at step {step}; lower the learning rate, or look "
+                "for extreme values in the data with `armchair store verify`"
+            )
+        value = metrics.get("q", 0.0)
+        if self._first is None:
+            self._first = value
+        if value > 1.05 * max(self._largest_return, self._first):
+            raise ArmchairError(
+                f"training diverged: the mean value is {value:.3g} at step {step}, but no return can exceed "
+                f"{self._largest_return:.3g}; lower the critic's learning rate or raise target_period"
+            )
 
 
 def _save_checkpoint(directory: Path, learner: Learner) -> None:
@@ -156,7 +172,7 @@ def _save_checkpoint(directory: Path, learner: Learner) -> None:
             shutil.rmtree(path)
 
 
-def _save_policy(path: Path, config: TrainConfig, data: Data, learner: Learner) -> Path:
+def _save_policy(path: Path, config: Training, data: Data, learner: Learner) -> Path:
     card = {
         "task_id": config.task, "rewards": str(data.rewards), "dataset": data.summary, "step": learner.step,
         "config": configs.to_dict(config),

@@ -3,6 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
 
 from datasets import feeds, testing
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
@@ -122,6 +124,48 @@ class TestLoadTransitions:
     def test_nothing_to_learn_from(self, tmp_path):
         with pytest.raises(ArmchairError, match="no episode with at least two steps"):
             feeds.load_transitions(Store.create(tmp_path), [], KEYS, TRUE, "lift_green")
+
+
+class TestNStep:
+    @given(
+        st.lists(st.tuples(st.integers(2, 7), st.booleans()), min_size=1, max_size=4),
+        st.integers(1, 9), st.sampled_from([0.9, 0.99, 1.0]), st.integers(0, 99),
+    )  # fmt: skip
+    def test_equals_brute_force_to_the_bit(self, episodes, n, gamma, seed):
+        rng, gamma = np.random.default_rng(seed), np.float32(gamma)
+        lengths = [length - 1 for length, _ in episodes]  # transitions of each
+        starts = np.cumsum([0, *(length for length, _ in episodes)])[:-1]  # frames
+        frame = np.concatenate([s + np.arange(length) for s, length in zip(starts, lengths, strict=True)])
+        discount = [np.append(np.ones(length - 2), 0 if terminal else 1) for length, terminal in episodes]
+        one = feeds.Transitions(
+            {}, frame.astype(np.int32), frame.astype(np.int32) + 1, np.zeros((len(frame), 1), np.float32),
+            rng.random(len(frame), np.float32), np.concatenate(discount).astype(np.float32),
+            np.repeat(np.arange(len(episodes)), lengths).astype(np.int32), tuple(map(str, range(len(episodes)))), {},
+        )  # fmt: skip
+        many = feeds.n_step(one, n, gamma)
+        for t in range(len(frame)):
+            ahead = [k for k in range(t, min(t + n, len(frame))) if one.episode[k] == one.episode[t]]
+            reward, product = np.float32(0), np.float32(1)
+            for k in ahead:
+                reward += product * one.reward[k]
+                product *= one.discount[k] if k == ahead[-1] else gamma * one.discount[k]
+            assert many.next_frame[t] == one.next_frame[ahead[-1]]
+            assert many.reward[t] == reward and many.discount[t] == product
+        assert many.frame is one.frame and one.reward.dtype == many.reward.dtype == np.float32
+
+    def test_one_step_changes_nothing(self, tmp_path):
+        transitions = _load(_store(tmp_path, _episode(0), _episode(1)))
+        same = feeds.n_step(transitions, 1, 0.9)
+        np.testing.assert_array_equal(same.reward, transitions.reward)
+        np.testing.assert_array_equal(same.next_frame, transitions.frame + 1)
+
+    def test_batches_reach_ahead(self, tmp_path):
+        transitions = feeds.n_step(_load(_store(tmp_path, _episode(0, 5))), 3, 0.9)
+        frames = tf.range(5.0)[:, None]
+        feed = TransitionFeed(frames, transitions, [Group(np.arange(4, dtype=np.int32), 4)], 0)
+        batch = feed(tf.constant(0))
+        expected = np.minimum(batch.observation.numpy() + 3, 4)
+        np.testing.assert_array_equal(batch.next_observation, expected)
 
 
 class TestTransitionFeed:

@@ -13,8 +13,9 @@ from datasets.features import ArraySpec
 from datasets.feeds import Batch, TransitionFeed, Transitions
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
-from pipeline.batch_rl.config import BcConfig, CriticConfig, CrrConfig, PolicyConfig, WeightMode
+from pipeline.batch_rl.config import BcConfig, CriticConfig, CrrConfig, D4pgConfig, PolicyConfig, WeightMode
 from pipeline.batch_rl.crr import CrrLearner
+from pipeline.batch_rl.d4pg import D4pgLearner
 from pipeline.batch_rl.learner import Learner
 from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
@@ -25,9 +26,14 @@ CRR = CrrConfig(
     POLICY, CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
     target_period=10,
 )  # fmt: skip
+D4PG = D4pgConfig(
+    (32, 32), CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
+    target_period=10,
+)  # fmt: skip
 LEARNERS = {
     "bc": lambda feed, seed: BcLearner(BC, feed, 2, 1, seed),
     "crr": lambda feed, seed: CrrLearner(CRR, feed, 2, 1, seed),
+    "d4pg": lambda feed, seed: D4pgLearner(D4PG, feed, 2, 1, seed),
 }
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
 
@@ -51,6 +57,7 @@ def _corridor(share_right: float = 0.3, episodes: int = 60, steps: int = 15, see
     return Transitions(
         {"position": observation[:, :1], "speed": observation[:, 1:]},
         frame.astype(np.int32),
+        frame.astype(np.int32) + 1,
         np.float32(actions)[:, None],
         np.float32(rewards),
         np.ones(len(frame), np.float32),
@@ -81,7 +88,7 @@ def _reaches_the_end(learner: Learner, normaliser: Normaliser) -> float:
     """Share of 21 starts from which acting by the policy ends in the reward."""
     x, speed = np.linspace(-0.6, 0.3, 21, dtype=np.float32)[:, None], np.zeros((21, 1), np.float32)
     for _ in range(20):
-        action = np.clip(learner.policy(normaliser(_tensors({"position": x, "speed": speed}))).best_mean(), -1, 1)
+        action = np.clip(learner.policy.best(normaliser(_tensors({"position": x, "speed": speed}))), -1, 1)
         moved = np.clip(x + 0.2 * action, -1, 1)
         x, speed = moved, moved - x
     return float(np.mean(x > 0.8))
@@ -96,7 +103,8 @@ class TestEveryLearner:
         assert first.keys() == learner.METRICS.keys()
         assert all(math.isfinite(value) for value in first.values())
         learner.run(300)
-        assert learner.run(20)["policy_loss"] < first["policy_loss"]
+        falling = "critic_loss" if name == "d4pg" else "policy_loss"  # its policy's loss is minus the value
+        assert learner.run(20)[falling] < first[falling]
 
     def test_the_seed_decides_everything(self, name):
         (one, _), (same, _), (other, _) = _make(name), _make(name), _make(name, seed=1)
@@ -126,7 +134,7 @@ class TestEveryLearner:
         restored, card = export.load_model(tmp_path / "policy", "policy")
         raw = {"position": np.float32([[-0.5], [0.2], [5.0]]), "speed": np.float32([[0.1], [0.0], [-3.0]])}
         acted = restored.act(raw).numpy()  # [3, 1]
-        expected = np.clip(learner.policy(normaliser(_tensors(raw))).best_mean(), -1, 1) * 0.3 + 0.1
+        expected = np.clip(learner.policy.best(normaliser(_tensors(raw))), -1, 1) * 0.3 + 0.1
         np.testing.assert_allclose(acted, expected, atol=1e-5)
         assert card["policy_id"].startswith(f"{name}-") and card["task_id"] == "corridor"
         assert export.card_inputs(card) == INPUTS
@@ -163,6 +171,61 @@ def _batch(size: int = 16) -> Batch:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["crr", "d4pg"])
+class TestEveryCritic:
+    def test_targets_follow_every_period_and_rest_between(self, name):
+        learner, _ = _make(name)
+        for _ in range(25):
+            step = learner.step
+            pairs = [(learner.critic, learner._target_critic), (learner.policy, learner._target_policy)]
+            expected = [_fingerprint(online if step % 10 == 0 else target) for online, target in pairs]
+            learner.run(1)
+            assert [_fingerprint(target) for _, target in pairs] == expected
+
+    def test_rewards_outside_the_atoms_are_refused(self, name):
+        learner, _ = _make(name)
+        with pytest.raises(ArmchairError, match=r"range from -1 to 3, but the critic is made for \[0, 1\]"):
+            learner.check_rewards(np.float32([-1, 3]))
+
+    def test_no_reward_at_all_is_refused(self, name):
+        learner, _ = _make(name)
+        with pytest.raises(ArmchairError, match="every reward is 0"):
+            learner.check_rewards(np.zeros(5, np.float32))
+
+    def test_values_converge_to_the_discounted_return(self, name):
+        """One state that pays 0.5 for ever is worth 0.5 / (1 - gamma) = 5."""
+        batch = _batch()._replace(reward=tf.fill((16,), 0.5))
+        config, make = {"crr": (CRR, CrrLearner), "d4pg": (D4PG, D4pgLearner)}[name]
+        learner = make(dataclasses.replace(config, critic_learning_rate=3e-3), lambda step: batch, 2, 1, 0)
+        learner.run(1_000)
+        assert learner.run(10)["q"] == pytest.approx(5, rel=0.05)
+
+    def test_it_beats_behaviour_cloning_where_most_of_the_data_is_bad(self, name):
+        transitions, success = _corridor(), {}
+        for one in (name, "bc"):
+            learner, normaliser = _make(one, transitions)
+            learner.run(2_000)
+            success[one] = _reaches_the_end(learner, normaliser)
+        assert success[name] >= 0.9
+        assert success["bc"] <= 0.5
+
+
+class TestD4pg:
+    def test_the_policy_goes_uphill_and_the_critic_learns_nothing_from_it(self):
+        """The policy's first step raises its value; the critic's is the same whether the policy learns or not."""
+        fingerprints = set()
+        for rate in (0.0, 1e-3):
+            tf.random.set_seed(0)
+            config = dataclasses.replace(D4PG, policy_learning_rate=rate, critic_learning_rate=1e-9)
+            learner = D4pgLearner(config, lambda step: None, 2, 1, 0)
+            key = tf.constant([0, 0], tf.int64)
+            updates = [learner.update(_batch(), tf.constant(step, tf.int64), key) for step in range(10)]
+            first, last = (float(updates[n]["policy_loss"]) for n in (0, -1))
+            fingerprints.add(_fingerprint(learner.critic))
+            assert last < first if rate else last == pytest.approx(first, abs=1e-5)
+        assert len(fingerprints) == 1
+
+
 class TestCrr:
     def test_weight_all_updates_the_policy_exactly_like_behaviour_cloning(self):
         bc, _ = _make("bc")
@@ -185,37 +248,3 @@ class TestCrr:
             learner.update(_batch(), tf.constant(0, tf.int64), tf.constant([0, 0], tf.int64))
             fingerprints.add(export.fingerprint(learner.critic.variables))
         assert len(fingerprints) == 1
-
-    def test_targets_follow_every_period_and_rest_between(self):
-        learner, _ = _make("crr")
-        for _ in range(25):
-            step, before = learner.step, _fingerprint(learner._target_critic)
-            online = _fingerprint(learner.critic)
-            learner.run(1)
-            assert _fingerprint(learner._target_critic) == (online if step % CRR.target_period == 0 else before)
-
-    def test_values_converge_to_the_discounted_return(self):
-        """One state that pays 0.5 for ever is worth 0.5 / (1 - gamma) = 5."""
-        batch = _batch()._replace(reward=tf.fill((16,), 0.5))
-        learner = CrrLearner(dataclasses.replace(CRR, critic_learning_rate=3e-3), lambda step: batch, 2, 1, 0)
-        learner.run(1_000)
-        assert learner.run(10)["q"] == pytest.approx(5, rel=0.05)
-
-    def test_rewards_outside_the_atoms_are_refused(self):
-        learner, _ = _make("crr")
-        with pytest.raises(ArmchairError, match=r"range from -1 to 3, but CRR's critic is made for \[0, 1\]"):
-            learner.check_rewards(np.float32([-1, 3]))
-
-    def test_no_reward_at_all_is_refused(self):
-        learner, _ = _make("crr")
-        with pytest.raises(ArmchairError, match="every reward is 0"):
-            learner.check_rewards(np.zeros(5, np.float32))
-
-    def test_it_beats_behaviour_cloning_where_most_of_the_data_is_bad(self):
-        transitions, success = _corridor(), {}
-        for name in LEARNERS:
-            learner, normaliser = _make(name, transitions)
-            learner.run(2_000)
-            success[name] = _reaches_the_end(learner, normaliser)
-        assert success["crr"] >= 0.9
-        assert success["bc"] <= 0.5

@@ -56,6 +56,26 @@ class TestProject:
         np.testing.assert_array_equal(losses.project(atoms, p[order], reward[order], discount[order]), projected[order])
 
 
+class TestPolicyGradientLoss:
+    def test_its_gradient_is_minus_the_value_s(self):
+        """With a quadratic value whose gradient is known, and clipping out of reach."""
+        theta = tf.Variable([[0.3, -0.2], [0.1, 0.4]])
+        goal = tf.constant([[1.0, 0.0], [0.5, 0.5]])
+        with tf.GradientTape() as tape:
+            action = tf.tanh(theta)
+            loss = losses.policy_gradient_loss(action, goal - action, 100.0)
+        with tf.GradientTape() as direct:
+            value = -tf.reduce_mean(tf.reduce_sum(tf.square(goal - tf.tanh(theta)), -1)) / 2
+        np.testing.assert_allclose(tape.gradient(loss, theta), -direct.gradient(value, theta), rtol=1e-5)
+
+    def test_each_row_is_clipped_on_its_own(self):
+        action = tf.Variable(tf.zeros((2, 2)))
+        with tf.GradientTape() as tape:
+            loss = losses.policy_gradient_loss(action, tf.constant([[30.0, 40.0], [0.3, 0.4]]), 1.0)
+        assert float(loss) == pytest.approx((1**2 + 0.5**2) / 2 / 2)
+        np.testing.assert_allclose(tape.gradient(loss, action), [[-0.3, -0.4], [-0.15, -0.2]], rtol=1e-6)
+
+
 class TestCriticLoss:
     def test_cross_entropy_by_hand(self):
         target = np.float32([[0.25, 0.75]])
@@ -83,6 +103,9 @@ class TestWeights:
         advantage = losses.advantage(AdvantageMode.MAX, self.Q, self.SAMPLES)
         assert float(advantage[0]) == pytest.approx(-0.3)
         assert float(losses.weights(WeightMode.BINARY, advantage, 1.0, 20.0)[0]) == 0
+
+    def test_min_advantage(self):
+        assert float(losses.advantage(AdvantageMode.MIN, self.Q, self.SAMPLES)[0]) == pytest.approx(1.2)
 
     @pytest.mark.parametrize("advantage", [10.0, 1e6])
     def test_exp_is_capped(self, advantage):

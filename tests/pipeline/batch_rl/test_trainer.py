@@ -14,7 +14,16 @@ from datasets.presets import ObservationPreset
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl import trainer
-from pipeline.batch_rl.config import BcConfig, BcTraining, CriticConfig, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.batch_rl.config import (
+    BcConfig,
+    BcTraining,
+    CriticConfig,
+    CrrConfig,
+    CrrTraining,
+    D4pgConfig,
+    D4pgTraining,
+    PolicyConfig,
+)  # fmt: skip
 from pipeline.metrics import read_metrics
 
 POLICY = PolicyConfig(layer_sizes=(16, 16), components=2)
@@ -41,7 +50,13 @@ def _crr(store: Store, out, **changes) -> CrrTraining:
     return CrrTraining(**(options | changes))
 
 
-TRAININGS = {"bc": _bc, "crr": _crr}
+def _d4pg(store: Store, out, **changes) -> D4pgTraining:
+    method = D4pgConfig((16, 16), CriticConfig((16, 16), 11), n_step=3, target_period=7)
+    options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
+    return D4pgTraining(**(options | changes))
+
+
+TRAININGS = {"bc": _bc, "crr": _crr, "d4pg": _d4pg}
 
 
 def _numbers(out) -> list[dict[str, float]]:
@@ -60,7 +75,7 @@ class TestEveryTraining:
         restored, card = export.load_model(policy, "policy")
         assert card["step"] == 25 and card["task_id"] == "lift_green"
         assert card["policy_id"] == f"{name}-{card['model_hash'][:8]}"
-        assert card["config"]["seed"] == 0 and card["dataset"]["episodes"] == {"bc": 8, "crr": 6}[name]
+        assert card["config"]["seed"] == 0 and card["dataset"]["episodes"] == (8 if name == "bc" else 6)
         assert sorted(card["inputs"]) == ["gripper/grasp", "sawyer/joints/angle"]  # no privileged pose
         frame = {k: np.zeros((3, *v.shape), v.dtype) for k, v in export.card_inputs(card).items()}
         acted = restored.act(frame).numpy()
@@ -101,7 +116,7 @@ class TestEveryTraining:
 
     def test_divergence_is_diagnosed(self, name, store, tmp_path):
         method = TRAININGS[name](store, tmp_path).method
-        rate = {"bc": "learning_rate", "crr": "policy_learning_rate"}[name]
+        rate = "learning_rate" if name == "bc" else "policy_learning_rate"
         config = TRAININGS[name](store, tmp_path, method=dataclasses.replace(method, **{rate: float("nan")}))
         with pytest.raises(ArmchairError, match=r"training diverged: policy_loss is nan at step 5; lower the learning"):
             trainer.train(config)
@@ -193,9 +208,21 @@ class TestMistakes:
             trainer.train(_bc(mixed, tmp_path / "run"))
 
     def test_impossible_values(self):
-        with pytest.raises(ArmchairError, match="the mean value is 60 at step 5, but no return can exceed 50"):
-            trainer._check_sanity({"q": 60.0, "critic_loss": 1.0}, 5, 50.0)
-        trainer._check_sanity({"q": 52.0, "critic_loss": 1.0}, 5, 50.0)
+        sentinel = trainer._Sentinel(50.0)
+        sentinel.look({"q": 40.0, "critic_loss": 1.0}, 4)
+        sentinel.look({"q": 52.0, "critic_loss": 1.0}, 5)
+        with pytest.raises(ArmchairError, match="the mean value is 60 at step 6, but no return can exceed 50"):
+            sentinel.look({"q": 60.0, "critic_loss": 1.0}, 6)
+
+    @pytest.mark.parametrize("make", [_crr, _d4pg])
+    def test_rewards_far_below_the_first_values_are_no_divergence(self, tmp_path, make):
+        """A fresh critic's values are the middle of its atoms, here 50, and no return can exceed 1."""
+        episodes = [testing.make_episode(seed, 8, cameras=()) for seed in range(3)]
+        low = Store.create(tmp_path / "store")
+        for episode in episodes:
+            low.add(dataclasses.replace(episode, reward=np.full(8, 0.01, np.float32)), "fake")
+        trainer.train(make(low, tmp_path / "run"))
+        assert read_metrics(tmp_path / "run")[0]["q"] > 10
 
 
 def test_states_preset_adds_what_only_a_simulator_knows(store, tmp_path):
