@@ -144,7 +144,7 @@ class _Sentinel:
 
     def __init__(self, largest_return: float):
         self._largest_return = largest_return
-        self._first: float | None = None  # mean value; a fresh critic's is the middle of its atoms, and may have to fall
+        self._first: float | None = None  # mean value: of a fresh critic the middle of its atoms, which may be high
 
     def look(self, metrics: Mapping[str, float], step: int) -> None:
         """Raises ArmchairError if a metric is not finite, or values have risen above what rewards can give."""
