@@ -40,10 +40,12 @@ class PolicyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CriticConfig:
-    """Size of the critic."""
+    """What the critic predicts, and its size."""
 
     layer_sizes: tuple[int, ...] = (256, 256, 256)  # our choice for two CPU cores
-    atoms: int = 51  # as in C51 and Acme's D4PG
+    atoms: int = 51  # of the distribution; as in C51 and Acme's D4PG
+    # Predict a distribution of returns (C51), for rewards in [0, 1], or their mean alone, for any rewards.
+    distributional: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +72,8 @@ class CrrConfig:
       A(s, a) = Q(s, a) - mean_j Q(s, a_j), or max_j, over m samples a_j ~ pi(.|s):
       exp: f = min(exp(A / beta), cap); binary: f = 1[A > 0]; all: f = 1, which is behaviour cloning.
     - critic: categorical (C51); cross-entropy to the projection of r + gamma d Z'(s', a'), with a' ~ pi'(.|s') and the
-      target networks Z', pi', hard copies made every `target_period` steps.
+      target networks Z', pi', hard copies made every `target_period` steps. Or scalar: half the squared error of the
+      mean, as in Acme's CRR on JAX.
 
     Only logged actions are imitated, so the critic's errors about unseen actions do little harm.
 

@@ -9,9 +9,8 @@ import tensorflow as tf
 from datasets.feeds import Batch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import CrrConfig
-from pipeline.batch_rl.learner import Feed, Learner, check_unit_rewards, copy_to_target, descend
-from pipeline.batch_rl.losses import Atoms
-from pipeline.batch_rl.networks import CategoricalCritic, MixturePolicy
+from pipeline.batch_rl.learner import Feed, Learner, copy_to_target, descend, largest_return
+from pipeline.batch_rl.networks import MixturePolicy, make_critic
 from pipeline.optimisers import Adam
 
 
@@ -20,7 +19,8 @@ class CrrLearner(Learner):
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "policy_loss": "mean of -f log pi(a|s); its size has no meaning of its own",
-        "critic_loss": "cross-entropy in nats; at most log(atoms), falls at first, then follows the targets",
+        "critic_loss": "cross-entropy in nats, at most log(atoms), or half the squared error; falls at first, then "
+        "follows the targets",
         "q": "mean value of the logged actions; between 0 and the largest possible return",
         "advantage": "mean over the batch; near 0, where the policy is as good as the data",
         "weight": "mean f; about 1 for exp. Towards 1 without spread: CRR has become behaviour cloning",
@@ -33,9 +33,8 @@ class CrrLearner(Learner):
         """Builds networks for vectors of the given sizes."""
         super().__init__(feed, seed)
         self._config = config
-        self._atoms = Atoms(0.0, 1 / (1 - config.gamma), config.critic.atoms)  # all that rewards in [0, 1] can give
         self.policy, self._target_policy = (MixturePolicy(action_size, config.policy) for _ in range(2))
-        self.critic, self._target_critic = (CategoricalCritic(self._atoms, config.critic) for _ in range(2))
+        self.critic, self._target_critic = (make_critic(config.critic, config.gamma) for _ in range(2))
         observation, action = tf.zeros((1, observation_size)), tf.zeros((1, action_size))
         for policy in (self.policy, self._target_policy):
             policy(observation)
@@ -45,8 +44,8 @@ class CrrLearner(Learner):
         self._critic_optimiser = Adam(self.critic.trainable_variables)
 
     def check_rewards(self, rewards: np.ndarray) -> float:
-        """Rewards must lie in [0, 1], which is what the atoms cover, and say something."""
-        return check_unit_rewards(rewards, self._config.gamma)
+        """They must say something, and lie where the critic can predict them."""
+        return largest_return(rewards, self._config.critic, self._config.gamma)
 
     def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
@@ -57,13 +56,13 @@ class CrrLearner(Learner):
         for_target, for_policy = tf.unstack(tf.random.split(key, 2))
         target = self._target(batch, for_target)
         with tf.GradientTape() as critic_tape:
-            logits = self.critic(batch.observation, batch.action)  # [B, L]
-            critic_loss = losses.critic_loss(logits, target)
+            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            critic_loss = self.critic.loss(predicted, target)
         with tf.GradientTape() as policy_tape:
             mixture = self.policy(batch.observation)
             log_prob = mixture.log_prob(batch.action)  # [B]
         # Outside the tapes: the critic judges actions, and learns nothing from the policy's loss.
-        q = self._atoms.mean(logits)  # [B]
+        q = self.critic.mean(predicted)  # [B]
         q_samples = self.critic.values(batch.observation, mixture.sample(config.samples, for_policy))  # [B, m]
         advantage = losses.advantage(config.advantage, q, q_samples)
         weight = losses.weights(config.weight, advantage, config.beta, config.cap)
@@ -88,7 +87,7 @@ class CrrLearner(Learner):
         }
 
     def _target(self, batch: Batch, key: tf.Tensor) -> tf.Tensor:
-        """The distribution, float32[B, L], that the critic should predict."""
+        """What the critic should predict, float32[B, L]."""
         action = self._target_policy(batch.next_observation).sample(1, key)[:, 0]  # [B, A]
-        probabilities = tf.nn.softmax(self._target_critic(batch.next_observation, action))  # [B, L]
-        return losses.project(self._atoms, probabilities, batch.reward, self._config.gamma * batch.discount)
+        following = self._target_critic(batch.next_observation, action)  # [B, L]
+        return self.critic.target(batch.reward, self._config.gamma * batch.discount, following)

@@ -9,9 +9,8 @@ import tensorflow as tf
 from datasets.feeds import Batch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import D4pgConfig
-from pipeline.batch_rl.learner import Feed, Learner, check_unit_rewards, copy_to_target, descend
-from pipeline.batch_rl.losses import Atoms
-from pipeline.batch_rl.networks import CategoricalCritic, DeterministicPolicy
+from pipeline.batch_rl.learner import Feed, Learner, copy_to_target, descend, largest_return
+from pipeline.batch_rl.networks import DeterministicPolicy, make_critic
 from pipeline.optimisers import Adam
 
 
@@ -20,7 +19,8 @@ class D4pgLearner(Learner):
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "policy_loss": "minus the mean value of the policy's own actions",
-        "critic_loss": "cross-entropy in nats; at most log(atoms), falls at first, then follows the targets",
+        "critic_loss": "cross-entropy in nats, at most log(atoms), or half the squared error; falls at first, then "
+        "follows the targets",
         "q": "mean value of the logged actions; between 0 and the largest possible return",
         "advantage": "mean value of the policy's actions less that of the logged ones; growing without end, the policy "
         "has left the data, and the critic's values of its actions mean nothing",
@@ -33,9 +33,8 @@ class D4pgLearner(Learner):
         """Builds networks for vectors of the given sizes."""
         super().__init__(feed, seed)
         self._config = config
-        self._atoms = Atoms(0.0, 1 / (1 - config.gamma), config.critic.atoms)  # all that rewards in [0, 1] can give
         self.policy, self._target_policy = (DeterministicPolicy(action_size, config.layer_sizes) for _ in range(2))
-        self.critic, self._target_critic = (CategoricalCritic(self._atoms, config.critic) for _ in range(2))
+        self.critic, self._target_critic = (make_critic(config.critic, config.gamma) for _ in range(2))
         observation = tf.zeros((1, observation_size))
         for policy, critic in ((self.policy, self.critic), (self._target_policy, self._target_critic)):
             critic(observation, policy(observation))
@@ -43,8 +42,8 @@ class D4pgLearner(Learner):
         self._critic_optimiser = Adam(self.critic.trainable_variables)
 
     def check_rewards(self, rewards: np.ndarray) -> float:
-        """Rewards must lie in [0, 1], which is what the atoms cover, and say something."""
-        return check_unit_rewards(rewards, self._config.gamma)
+        """They must say something, and lie where the critic can predict them."""
+        return largest_return(rewards, self._config.critic, self._config.gamma)
 
     def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
@@ -55,13 +54,13 @@ class D4pgLearner(Learner):
             copy_to_target(self.critic, self._target_critic)
         target = self._target(batch)
         with tf.GradientTape() as critic_tape:
-            logits = self.critic(batch.observation, batch.action)  # [B, L]
-            critic_loss = losses.critic_loss(logits, target)
+            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            critic_loss = self.critic.loss(predicted, target)
         with tf.GradientTape() as policy_tape:
             action = self.policy(batch.observation)  # [B, A]
             with tf.GradientTape() as action_tape:
                 action_tape.watch(action)
-                value = self._atoms.mean(self.critic(batch.observation, action))  # [B]
+                value = self.critic.mean(self.critic(batch.observation, action))  # [B]
             uphill = action_tape.gradient(value, action)  # [B, A]
             policy_loss = losses.policy_gradient_loss(action, uphill, config.max_action_gradient_norm)
         max_norm = config.max_gradient_norm
@@ -71,7 +70,7 @@ class D4pgLearner(Learner):
         critic_norm = descend(
             critic_tape, critic_loss, self.critic, self._critic_optimiser, config.critic_learning_rate, max_norm
         )
-        q = tf.reduce_mean(self._atoms.mean(logits))
+        q = tf.reduce_mean(self.critic.mean(predicted))
         return {
             "policy_loss": -tf.reduce_mean(value),
             "critic_loss": critic_loss,
@@ -83,7 +82,7 @@ class D4pgLearner(Learner):
         }
 
     def _target(self, batch: Batch) -> tf.Tensor:
-        """The distribution, float32[B, L], that the critic should predict."""
+        """What the critic should predict, float32[B, L]."""
         action = self._target_policy(batch.next_observation)  # [B, A]
-        probabilities = tf.nn.softmax(self._target_critic(batch.next_observation, action))  # [B, L]
-        return losses.project(self._atoms, probabilities, batch.reward, self._config.gamma * batch.discount)
+        following = self._target_critic(batch.next_observation, action)  # [B, L]
+        return self.critic.target(batch.reward, self._config.gamma * batch.discount, following)

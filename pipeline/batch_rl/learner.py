@@ -24,6 +24,7 @@ import tensorflow as tf
 from datasets import files
 from datasets.errors import ArmchairError
 from datasets.feeds import Batch
+from pipeline.batch_rl.config import CriticConfig
 from pipeline.batch_rl.networks import Policy
 from pipeline.optimisers import Adam
 
@@ -102,20 +103,20 @@ class Learner(tf.Module, abc.ABC):
         checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
 
 
-def check_unit_rewards(rewards: np.ndarray, gamma: float) -> float:
-    """The largest return of rewards float32[N] for a critic whose atoms cover what rewards in [0, 1] can give.
+def largest_return(rewards: np.ndarray, critic: CriticConfig, gamma: float) -> float:
+    """What rewards float32[N] can add up to, at most.
 
     Raises:
-      ArmchairError: if a reward lies outside, or all are 0.
+      ArmchairError: if all are 0, or a distributional critic's atoms do not cover them.
     """
-    if rewards.min() < 0 or rewards.max() > 1:
-        raise ArmchairError(
-            f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but the critic is made for [0, 1]: "
-            "scale them, or take a reward model's"
-        )
-    if rewards.max() == 0:
+    if not rewards.any():
         raise ArmchairError("every reward is 0, so there is nothing to learn: choose other rewards or other episodes")
-    return float(rewards.max()) / (1 - gamma)
+    if critic.distributional and (rewards.min() < 0 or rewards.max() > 1):
+        raise ArmchairError(
+            f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but a distributional critic is made for "
+            "[0, 1]: scale them, take a reward model's, or make it --method.critic.no-distributional"
+        )
+    return max(float(rewards.max()), 0.0) / (1 - gamma)
 
 
 def copy_to_target(online: tf.Module, target: tf.Module) -> None:

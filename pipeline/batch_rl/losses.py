@@ -66,6 +66,11 @@ def critic_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(target), logits))
 
 
+def scalar_critic_loss(value: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Mean of half the squared error of values, float32[B, 1], from targets, float32[B, 1], taken as fixed."""
+    return tf.reduce_mean(tf.square(value - tf.stop_gradient(target))) / 2
+
+
 _REDUCE = {
     AdvantageMode.MEAN: tf.reduce_mean, AdvantageMode.MAX: tf.reduce_max, AdvantageMode.MIN: tf.reduce_min,
 }  # fmt: skip

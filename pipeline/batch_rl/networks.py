@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import sonnet as snt
 import tensorflow as tf
 
+from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import CriticConfig, PolicyConfig
 from pipeline.batch_rl.losses import Atoms
 from pipeline.distributions import GaussianMixture
@@ -68,23 +69,88 @@ class DeterministicPolicy(Policy):
         return self(observation)
 
 
-class CategoricalCritic(snt.Module):
-    """Observation and action to a distribution over returns, as logits on fixed atoms."""
+class Critic(snt.Module, abc.ABC):
+    """Observation and action to a prediction of the return, whose last axis L is the critic's own business."""
 
-    def __init__(self, atoms: Atoms, config: CriticConfig):
-        """Makes a critic whose values lie within the atoms."""
+    def __init__(self, layer_sizes: Sequence[int], outputs: int):
+        """Makes a critic that predicts `outputs` numbers."""
         super().__init__()
-        self.atoms = atoms
-        self._trunk = LayerNormMLP(config.layer_sizes)
-        self._head = snt.Linear(atoms.count)
+        self._trunk = LayerNormMLP(layer_sizes)
+        self._head = snt.Linear(outputs)
 
     def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """float32[B, D] and float32[B, A] to logits float32[B, L]."""
+        """float32[B, D] and float32[B, A] to a prediction float32[B, L]."""
         return self._head(self._trunk(tf.concat([observation, action], -1)))
 
     def values(self, observation: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
         """Values float32[B, m] of several actions float32[B, m, A] in each state float32[B, D]."""
         count = actions.shape[1]
         repeated = tf.repeat(observation, count, axis=0)  # [B m, D]
-        logits = self(repeated, tf.reshape(actions, (-1, actions.shape[2])))  # [B m, L]
-        return tf.reshape(self.atoms.mean(logits), (-1, count))
+        predicted = self(repeated, tf.reshape(actions, (-1, actions.shape[2])))  # [B m, L]
+        return tf.reshape(self.mean(predicted), (-1, count))
+
+    @abc.abstractmethod
+    def mean(self, predicted: tf.Tensor) -> tf.Tensor:
+        """The expected return float32[B] of a prediction float32[B, L]."""
+
+    @abc.abstractmethod
+    def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
+        """What should have been predicted, float32[B, L].
+
+        Args:
+          reward: float32[B].
+          discount: float32[B], with gamma inside.
+          following: prediction float32[B, L] of where the transition led.
+        """
+
+    @abc.abstractmethod
+    def loss(self, predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """The mean distance, a scalar, of predictions from targets, which are taken as fixed."""
+
+
+class CategoricalCritic(Critic):
+    """Predicts a distribution over returns, as logits on fixed atoms."""
+
+    def __init__(self, atoms: Atoms, config: CriticConfig):
+        """Makes a critic whose values lie within the atoms."""
+        super().__init__(config.layer_sizes, atoms.count)
+        self.atoms = atoms
+
+    def mean(self, predicted: tf.Tensor) -> tf.Tensor:
+        """Of the distribution."""
+        return self.atoms.mean(predicted)
+
+    def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
+        """Probabilities, put back on the atoms."""
+        return losses.project(self.atoms, tf.nn.softmax(following), reward, discount)
+
+    def loss(self, predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Cross-entropy in nats."""
+        return losses.critic_loss(predicted, target)
+
+
+class ScalarCritic(Critic):
+    """Predicts the expected return alone."""
+
+    def __init__(self, config: CriticConfig):
+        """Makes a critic whose values may be any."""
+        super().__init__(config.layer_sizes, 1)
+
+    def mean(self, predicted: tf.Tensor) -> tf.Tensor:
+        """The prediction itself."""
+        return predicted[:, 0]
+
+    def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
+        """r + d Q."""
+        return reward[:, None] + discount[:, None] * following
+
+    def loss(self, predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """Half the squared error."""
+        return losses.scalar_critic_loss(predicted, target)
+
+
+def make_critic(config: CriticConfig, gamma: float) -> Critic:
+    """A critic as configured; atoms cover all that rewards in [0, 1] can give."""
+    if config.distributional:
+        return CategoricalCritic(Atoms(0.0, 1 / (1 - gamma), config.atoms), config)
+    return ScalarCritic(config)

@@ -30,11 +30,13 @@ D4PG = D4pgConfig(
     (32, 32), CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
     target_period=10,
 )  # fmt: skip
-LEARNERS = {
-    "bc": lambda feed, seed: BcLearner(BC, feed, 2, 1, seed),
-    "crr": lambda feed, seed: CrrLearner(CRR, feed, 2, 1, seed),
-    "d4pg": lambda feed, seed: D4pgLearner(D4PG, feed, 2, 1, seed),
-}
+SCALAR = CriticConfig((32, 32), distributional=False)
+CONFIGS = {
+    "bc": BC, "crr": CRR, "crr_scalar": dataclasses.replace(CRR, critic=SCALAR),
+    "d4pg": D4PG, "d4pg_scalar": dataclasses.replace(D4PG, critic=SCALAR),
+}  # fmt: skip
+CRITICS = [name for name in CONFIGS if name != "bc"]
+CLASSES = {BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner}
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
 
 
@@ -73,7 +75,7 @@ def _make(name: str, transitions: Transitions | None = None, seed: int = 0) -> t
     groups = feeds.mixture(transitions, [], 0, 64)
     tf.random.set_seed(seed)
     feed = TransitionFeed(normaliser(_tensors(transitions.observation)), transitions, groups, seed)
-    return LEARNERS[name](feed, seed), normaliser
+    return CLASSES[type(CONFIGS[name])](CONFIGS[name], feed, 2, 1, seed), normaliser
 
 
 def _tensors(observation: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
@@ -94,7 +96,7 @@ def _reaches_the_end(learner: Learner, normaliser: Normaliser) -> float:
     return float(np.mean(x > 0.8))
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize("name", CONFIGS)
 class TestEveryLearner:
     def test_counts_learns_and_reports_what_it_documents(self, name):
         learner, _ = _make(name)
@@ -103,7 +105,7 @@ class TestEveryLearner:
         assert first.keys() == learner.METRICS.keys()
         assert all(math.isfinite(value) for value in first.values())
         learner.run(300)
-        falling = "critic_loss" if name == "d4pg" else "policy_loss"  # its policy's loss is minus the value
+        falling = "critic_loss" if name.startswith("d4pg") else "policy_loss"  # its policy's loss is minus the value
         assert learner.run(20)[falling] < first[falling]
 
     def test_the_seed_decides_everything(self, name):
@@ -171,7 +173,7 @@ def _batch(size: int = 16) -> Batch:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["crr", "d4pg"])
+@pytest.mark.parametrize("name", CRITICS)
 class TestEveryCritic:
     def test_targets_follow_every_period_and_rest_between(self, name):
         learner, _ = _make(name)
@@ -184,8 +186,12 @@ class TestEveryCritic:
 
     def test_rewards_outside_the_atoms_are_refused(self, name):
         learner, _ = _make(name)
-        with pytest.raises(ArmchairError, match=r"range from -1 to 3, but the critic is made for \[0, 1\]"):
-            learner.check_rewards(np.float32([-1, 3]))
+        rewards = np.float32([-1, 3])
+        if CONFIGS[name].critic.distributional:
+            with pytest.raises(ArmchairError, match=r"range from -1 to 3, but a distributional critic is made for \[0"):
+                learner.check_rewards(rewards)
+        else:
+            assert learner.check_rewards(rewards) == pytest.approx(30)  # 3 for ever
 
     def test_no_reward_at_all_is_refused(self, name):
         learner, _ = _make(name)
@@ -194,9 +200,10 @@ class TestEveryCritic:
 
     def test_values_converge_to_the_discounted_return(self, name):
         """One state that pays 0.5 for ever is worth 0.5 / (1 - gamma) = 5."""
-        batch = _batch()._replace(reward=tf.fill((16,), 0.5))
-        config, make = {"crr": (CRR, CrrLearner), "d4pg": (D4PG, D4pgLearner)}[name]
-        learner = make(dataclasses.replace(config, critic_learning_rate=3e-3), lambda step: batch, 2, 1, 0)
+        state = tf.zeros((256, 2))
+        batch = _batch(256)._replace(observation=state, reward=tf.fill((256,), 0.5), next_observation=state)
+        config = dataclasses.replace(CONFIGS[name], critic_learning_rate=3e-3, policy_learning_rate=0.0)
+        learner = CLASSES[type(config)](config, lambda step: batch, 2, 1, 0)
         learner.run(1_000)
         assert learner.run(10)["q"] == pytest.approx(5, rel=0.05)
 
