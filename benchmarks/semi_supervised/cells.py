@@ -23,7 +23,7 @@ REFERENCES = ("bc_all", "bc_demonstrations", "bc_successes", "truth")
 success; and CRR on the simulator's own reward."""
 VARIANTS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "ranking_above_95": ("ranking", {"loss": LossConfig(success_above=0.95)}),
-    "oril_eta_10": ("oril", {"eta": 0.1}),  # about the share of these logs' episodes that succeed
+    "oril_eta_10": ("oril", {"eta": 0.1}),  # nearer to how many succeed in these logs than 0.5
     "oril_plain": ("oril", {"positive_unlabelled": False}),
     "oril_unregularised": ("oril", {"regulariser": EarlyFrames.NONE}),
     "oril_trail": ("oril", {"regulariser": EarlyFrames.TRAIL}),
