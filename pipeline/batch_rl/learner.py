@@ -22,9 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from datasets import files
-from datasets.errors import ArmchairError
 from datasets.feeds import Batch
-from pipeline.batch_rl.config import CriticConfig
 from pipeline.batch_rl.networks import Policy
 from pipeline.optimisers import Adam
 
@@ -101,28 +99,6 @@ class Learner(tf.Module, abc.ABC):
         """Reads what `save` wrote; the learner must be made of the same config and shapes."""
         checkpoint = tf.train.Checkpoint(learner=self)
         checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
-
-
-def largest_return(rewards: np.ndarray, critic: CriticConfig, gamma: float) -> float:
-    """What rewards float32[N] can add up to, at most.
-
-    Raises:
-      ArmchairError: if all are 0, or a distributional critic's atoms do not cover them.
-    """
-    if not rewards.any():
-        raise ArmchairError("every reward is 0, so there is nothing to learn: choose other rewards or other episodes")
-    if critic.distributional and (rewards.min() < 0 or rewards.max() > 1):
-        raise ArmchairError(
-            f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but a distributional critic is made for "
-            "[0, 1]: scale them, take a reward model's, or make it --method.critic.no-distributional"
-        )
-    return max(float(rewards.max()), 0.0) / (1 - gamma)
-
-
-def copy_to_target(online: tf.Module, target: tf.Module) -> None:
-    """Gives a network's target copy its weights."""
-    for variable, source in zip(target.variables, online.variables, strict=True):
-        variable.assign(source)
 
 
 def descend(
