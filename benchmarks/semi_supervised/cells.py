@@ -121,7 +121,7 @@ def more_unlabelled(seeds: tuple[int, ...] = SEEDS) -> Iterator[Cell]:
     """Study 3: success against the number of unlabelled episodes, demonstrations fixed."""
     for seed in seeds:
         yield from _bounds(seed)
-        for row in ("oril", "tgr_i"):
+        for row in ("oril", "oril_eta_10", "tgr_i"):
             yield from (Cell(TASKS[0], row, seed, unlabelled=count) for count in (30, 100, 300, None))
 
 
