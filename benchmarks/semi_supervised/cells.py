@@ -35,7 +35,7 @@ ROWS = (
 )
 """All, each method followed by its variants."""
 PIXEL_ROWS = ("ranking", "sup", "ssr", "oril", "tgr_i")
-BEST_FROM_PIXELS = "ssr"
+BEST_FROM_PIXELS = "sup"
 """Of these; also on a harder task."""
 HARDER_TASK = "insert_green"
 
