@@ -110,7 +110,8 @@ def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dic
 Success is the simulator's verdict, on initial states that no policy has seen, over all seeds together, with its 95 %
 Wilson interval; the reward's quality is its mean over seeds, on held-out episodes. Rewards learn from the task's and
 other tasks' episodes; every row's policy, with a reward or without, from the task's own. What they see, from which
-height of a sketch a frame is a success, and how long they train was chosen on logs of seed 0.""".split("\n")
+height of a sketch a frame is a success, how large policies are (on `insert_green`, twice as wide) and how long they
+train was chosen on logs of seed 0.""".split("\n")
 
 
 def _table(groups: dict[Group, list[dict[str, Any]]]) -> list[str]:
