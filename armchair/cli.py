@@ -26,7 +26,8 @@ STAGES: Mapping[str, str] = {
     "sketch": "a page to draw rewards over videos; and sketches as files: export, import, simulate",
     "reward": "a reward model from sketches: train, report, compare",
     "annotate": "write a reward model's predictions for every episode of a store",
-    "train": "train a policy from logged data only: bc, crr, d4pg",
+    "train": "train a policy from logged data only: bc, crr, d4pg, td3_bc, iql",
+    "select": "rank trained policies without running them",
     "evaluate": "run a policy and report its success rate with an interval",
 }
 """Each stage and its line in `armchair --help`, in the order of the loop. Module: `armchair.commands.<stage>`."""

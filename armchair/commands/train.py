@@ -1,14 +1,16 @@
-"""`armchair train bc|crr|d4pg`: a policy from logged data only."""
+"""`armchair train bc|crr|d4pg|td3_bc|iql`: a policy from logged data only."""
+
+from typing import get_args
 
 import tyro
 
-from pipeline.batch_rl.config import BcTraining, CrrTraining, D4pgTraining
+from pipeline.batch_rl.config import Training
 
 
 def main(args: list[str]) -> None:
     """Runs the stage; prints the folder of the trained policy."""
     config = tyro.extras.subcommand_cli_from_dict(
-        {"bc": BcTraining, "crr": CrrTraining, "d4pg": D4pgTraining}, args=args, prog="armchair train",
+        {method.name: method for method in get_args(Training)}, args=args, prog="armchair train",
         config=(tyro.conf.EnumChoicesFromValues,),
     )  # fmt: skip
     from pipeline import threads

@@ -1,4 +1,4 @@
-"""What learners have in common that train a policy beside a critic: target copies, and the steps of both."""
+"""What learners have in common that have a critic, and that train a policy beside it."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -7,45 +7,30 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
-from pipeline.batch_rl.config import CrrConfig, D4pgConfig
+from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
 from pipeline.batch_rl.learner import Feed, Learner, descend
 from pipeline.batch_rl.networks import Policy, make_critic
 from pipeline.optimisers import Adam
 
 
-class ActorCritic(Learner):
-    """Base of CRR and D4PG. An algorithm adds its own to `METRICS`, and defines `update` by these parts."""
+class CriticLearner(Learner):
+    """Base of all that have a critic, with its target copy and its optimiser."""
 
-    METRICS: ClassVar[Mapping[str, str]] = {
-        "critic_loss": "cross-entropy in nats, at most log(atoms), or half the squared error; falls at first, then "
-        "follows the targets",
-        "q": "mean value of the logged actions; at most the largest possible return",
-        "policy_gradient_norm": "before clipping; below the clip (40) most of the time",
-        "critic_gradient_norm": "before clipping; below the clip (40)",
-    }
+    _config: ValueConfig
 
-    _config: CrrConfig | D4pgConfig
-    _target_policy: Policy
-
-    def __init__(
-        self, config: CrrConfig | D4pgConfig, policy: Policy, target_policy: Policy, feed: Feed,
-        observation_size: int, action_size: int, seed: int,
-    ):  # fmt: skip
-        """Builds critics for vectors of the given sizes, and every variable of the policies."""
+    def __init__(self, config: ValueConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+        """Builds critics for vectors of the given sizes."""
         super().__init__(feed, seed)
         self._config = config
-        self.policy, self._target_policy = policy, target_policy
         self.critic, self._target_critic = (make_critic(config.critic, config.gamma) for _ in range(2))
-        observation, action = tf.zeros((1, observation_size)), tf.zeros((1, action_size))
-        for actor in (self.policy, self._target_policy):
-            actor.best(observation)
         for critic in (self.critic, self._target_critic):
-            critic(observation, action)
-        self._policy_optimiser = Adam(self.policy.trainable_variables)
+            critic(tf.zeros((1, observation_size)), tf.zeros((1, action_size)))
         self._critic_optimiser = Adam(self.critic.trainable_variables)
+        self._online, self._targets = list(self.critic.variables), list(self._target_critic.variables)
+        self._follow(1.0)
 
-    def check_rewards(self, rewards: np.ndarray) -> float:
-        """What rewards float32[N] can add up to, at most.
+    def check_rewards(self, rewards: np.ndarray) -> tuple[float, float]:
+        """The lowest and the highest return that rewards float32[N] can give, if they go on for ever.
 
         Raises:
           ArmchairError: if all are 0, or a distributional critic's atoms do not cover them.
@@ -59,28 +44,68 @@ class ActorCritic(Learner):
                 f"rewards range from {rewards.min():.3g} to {rewards.max():.3g}, but a distributional critic is made "
                 "for [0, 1]: scale them, take a reward model's, or make it --method.critic.no-distributional"
             )
-        return max(float(rewards.max()), 0.0) / (1 - self._config.gamma)
+        horizon = 1 / (1 - self._config.gamma)
+        return horizon * min(float(rewards.min()), 0.0), horizon * max(float(rewards.max()), 0.0)
 
     def _refresh_targets(self, step: tf.Tensor) -> None:
-        """Gives the target copies the weights, whenever it is time."""
+        """Brings the target copies nearer to the weights, whenever it is time."""
         if step % self._config.target_period == 0:
-            online = self.policy.variables + self.critic.variables
-            targets = self._target_policy.variables + self._target_critic.variables
-            for variable, source in zip(targets, online, strict=True):
-                variable.assign(source)
+            self._follow(self._config.target_rate)
+
+    def _follow(self, rate: float) -> None:
+        for target, source in zip(self._targets, self._online, strict=True):
+            target.assign(source if rate == 1 else target + rate * (source - target))
+
+    def _descend_critic(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
+        """One step; returns the norm of the gradient."""
+        config = self._config
+        return descend(
+            tape, loss, self.critic, self._critic_optimiser, config.critic_learning_rate, config.max_gradient_norm
+        )
+
+
+class ActorCritic(CriticLearner):
+    """Base of those with a policy. An algorithm adds its own to `METRICS`, and defines `update` by these parts."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "critic_loss": "cross-entropy in nats, at most log(atoms), or half the squared error; falls at first, then "
+        "follows the targets",
+        "q": "mean value of the logged actions; at most the largest possible return",
+        "policy_gradient_norm": "before clipping; below the clip (40) most of the time",
+        "critic_gradient_norm": "before clipping; below the clip (40)",
+    }
+
+    _config: ActorCriticConfig
+    _target_policy: Policy | None
+
+    def __init__(
+        self, config: ActorCriticConfig, policy: Policy, target_policy: Policy | None, feed: Feed,
+        observation_size: int, action_size: int, seed: int,
+    ):  # fmt: skip
+        """Builds critics, and every variable of the policies, for vectors of the given sizes.
+
+        `target_policy` is made like `policy`; None where the algorithm asks for no such actions.
+        """
+        super().__init__(config, feed, observation_size, action_size, seed)
+        self.policy, self._target_policy = policy, target_policy
+        for actor in filter(None, (policy, target_policy)):
+            actor.best(tf.zeros((1, observation_size)))
+        self._policy_optimiser = Adam(self.policy.trainable_variables)
+        if target_policy:
+            self._online += policy.variables
+            self._targets += target_policy.variables
+        self._follow(1.0)
 
     def _descend(
-        self, policy_tape: tf.GradientTape, policy_loss: tf.Tensor, critic_tape: tf.GradientTape, critic_loss: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        """One step of each; returns the norms of their gradients."""
+        self, policy_tape: tf.GradientTape, policy_loss: tf.Tensor, critic_tape: tf.GradientTape,
+        critic_loss: tf.Tensor, policy_due: bool | tf.Tensor = True,
+    ) -> dict[str, tf.Tensor]:  # fmt: skip
+        """One step of each, of the policy only if it is due; returns the norms of their gradients."""
         config = self._config
         return {
             "policy_gradient_norm": descend(
                 policy_tape, policy_loss, self.policy, self._policy_optimiser, config.policy_learning_rate,
-                config.max_gradient_norm,
+                config.max_gradient_norm, policy_due,
             ),
-            "critic_gradient_norm": descend(
-                critic_tape, critic_loss, self.critic, self._critic_optimiser, config.critic_learning_rate,
-                config.max_gradient_norm,
-            ),
+            "critic_gradient_norm": self._descend_critic(critic_tape, critic_loss),
         }  # fmt: skip

@@ -46,6 +46,54 @@ class CriticConfig:
     atoms: int = 51  # of the distribution; as in C51 and Acme's D4PG
     # Predict a distribution of returns (C51), for rewards in [0, 1], or their mean alone, for any rewards.
     distributional: bool = True
+    # Two critics, of which the lower one counts (Fujimoto et al. 2018, arXiv 1802.09477): less overestimation.
+    twin: bool = False
+    # Of a critic of the mean, in (0, 1): above 0.5, values below their targets count more, those above less.
+    expectile: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for an expectile that is none, or of a distribution."""
+        if not 0 < self.expectile < 1:
+            raise ArmchairError(f"expectile={self.expectile} must lie between 0 and 1")
+        if self.distributional and self.expectile != 0.5:
+            raise ArmchairError("an expectile is of a critic of the mean: add --method.critic.no-distributional")
+
+
+SCALAR_TWINS = CriticConfig(distributional=False, twin=True)
+"""What TD3 brought, and most offline methods since use."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueConfig:
+    """What everything with a critic has in common."""
+
+    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
+    critic_learning_rate: float = 3e-4  # of Adam; our choice. Acme: 1e-4 (TensorFlow), 3e-4 (JAX)
+    max_gradient_norm: float = 40.0  # of each network; Acme
+    gamma: float = 0.99  # discount a step; in all of the papers
+    target_period: int = 100  # steps between two updates of the target networks; Acme
+    target_rate: float = 1.0  # how far they then go towards the weights: 1 copies them
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that mean nothing."""
+        if self.target_period < 1:
+            raise ArmchairError(f"target_period={self.target_period} is counted in steps: give at least 1")
+        if not 0 < self.target_rate <= 1:
+            raise ArmchairError(f"target_rate={self.target_rate} must be above 0 and at most 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class ActorCriticConfig(ValueConfig):
+    """What methods that train a policy beside a critic have in common."""
+
+    policy_learning_rate: float = 3e-4  # of Adam; our choice, as the critic's
+    n_step: int = 1  # steps that a transition reaches ahead
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that mean nothing."""
+        super().__post_init__()
+        if self.n_step < 1:
+            raise ArmchairError(f"n_step={self.n_step} is counted in steps: give at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +110,7 @@ class BcConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CrrConfig:
+class CrrConfig(ActorCriticConfig):
     """CRR: imitate the logged actions that the critic finds better than what the policy would do.
 
     Wang et al., *Critic Regularized Regression*, NeurIPS 2020 (arXiv 2006.15134). With a critic Q and a stochastic
@@ -77,17 +125,16 @@ class CrrConfig:
 
     Only logged actions are imitated, so the critic's errors about unseen actions do little harm.
 
+    Kang et al., *Improving and Benchmarking Offline Reinforcement Learning Algorithms* (arXiv 2306.00972) found better
+    numbers for D4RL's tasks, "CRR+": `--method.critic.no-distributional --method.critic.twin
+    --method.critic.expectile 0.7 --method.samples 50 --method.target-period 1 --method.target-rate 0.005
+    --method.policy-learning-rate 1e-4`. Layer norm is in both networks anyway.
+
     Deviations: the policy and the critic are feed-forward and take one standardised vector; the atoms span
     [0, 1 / (1 - gamma)], all that rewards in [0, 1] can give.
     """
 
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
-    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
-    policy_learning_rate: float = 3e-4  # of Adam; our choice. Acme: 1e-4 (TensorFlow), 3e-4 (JAX)
-    critic_learning_rate: float = 3e-4  # of Adam; likewise
-    max_gradient_norm: float = 40.0  # of each network; Acme
-    gamma: float = 0.99  # discount a step; paper
-    target_period: int = 100  # steps; Acme
     samples: int = 4  # m, actions sampled to estimate the advantage; paper
     advantage: AdvantageMode = AdvantageMode.MEAN
     weight: WeightMode = WeightMode.EXP  # the safest on hard tasks; binary is greedier
@@ -96,7 +143,7 @@ class CrrConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class D4pgConfig:
+class D4pgConfig(ActorCriticConfig):
     """D4PG: act as the critic finds best.
 
     Barth-Maron et al., *Distributed Distributional Deterministic Policy Gradients*, ICLR 2018 (arXiv 1804.08617), on
@@ -115,14 +162,93 @@ class D4pgConfig:
     """
 
     layer_sizes: tuple[int, ...] = (256, 256, 256)  # of the policy; Acme
-    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
     policy_learning_rate: float = 1e-4  # of Adam; Acme
     critic_learning_rate: float = 1e-4  # of Adam; Acme
-    max_gradient_norm: float = 40.0  # of each network; Acme
     max_action_gradient_norm: float = 1.0  # of dQ/da in one state; Acme
-    gamma: float = 0.99  # discount a step; Acme
     n_step: int = 5  # steps that a transition reaches ahead; Acme
-    target_period: int = 100  # steps; Acme
+
+
+@dataclasses.dataclass(frozen=True)
+class Td3BcConfig(ActorCriticConfig):
+    """TD3+BC: act as the critic finds best, near the logged actions.
+
+    Fujimoto and Gu, *A Minimalist Approach to Offline Reinforcement Learning*, NeurIPS 2021 (arXiv 2106.06860). On
+    transitions (s, a, r, d, s'), with actions in [-1, 1]:
+
+    - critic: two, of the mean return; squared error to r + gamma d min Q'(s', a'), where a' is the target policy's
+      action with noise, which is clipped, and so is the sum.
+    - policy: deterministic; minimise E[-lambda Q(s, pi(s)) + |pi(s) - a|^2 / A], where lambda = alpha / mean |Q| over
+      the batch, without a gradient. It and the targets are updated every `target_period` steps.
+
+    Deviations: the policy follows the lower critic, not the first one; networks have a layer norm, as everywhere here.
+    """
+
+    layer_sizes: tuple[int, ...] = (256, 256, 256)  # of the policy; as for the others. Paper: two layers
+    critic: CriticConfig = SCALAR_TWINS
+    alpha: float = 2.5  # weight of the value beside the likeness; paper
+    noise: float = 0.2  # deviation of the target action's noise, in units of half the action range; TD3
+    noise_clip: float = 0.5  # its largest size; TD3
+    target_period: int = 2  # steps; TD3
+    target_rate: float = 0.005  # TD3
+
+
+@dataclasses.dataclass(frozen=True)
+class IqlConfig(ActorCriticConfig):
+    """IQL: imitate the logged actions that are better than most of the data's; never ask for the value of others.
+
+    Kostrikov et al., *Offline Reinforcement Learning with Implicit Q-Learning*, ICLR 2022 (arXiv 2110.06169). On
+    transitions (s, a, r, d, s'):
+
+    - state value V: expectile regression (level `expectile`) to min Q'(s, a); towards 1 it becomes the best of all.
+    - critic: two, of the mean return; squared error to r + gamma d V(s').
+    - policy: minimise E[-f log pi(a|s)], f = min(exp((min Q'(s, a) - V(s)) / beta), cap).
+
+    Deviations: a mixture of Gaussians, as CRR's, where the paper has one; all three updates start from the networks as
+    they were before the step.
+    """
+
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    critic: CriticConfig = SCALAR_TWINS
+    expectile: float = 0.7  # of the state value; paper, for locomotion. Long ways to a goal: 0.9
+    beta: float = 1 / 3  # temperature, in units of the return; paper, for locomotion (there its inverse)
+    cap: float = 100.0  # largest weight; paper
+    target_period: int = 1  # steps; paper
+    target_rate: float = 0.005  # paper
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for a distributional critic: a state's value is a number here."""
+        super().__post_init__()
+        if self.critic.distributional:
+            raise ArmchairError("IQL's critic predicts the mean return: add --method.critic.no-distributional")
+
+
+@dataclasses.dataclass(frozen=True)
+class FqeConfig(ValueConfig):
+    """Fitted Q evaluation: the value of a fixed policy, from data of others.
+
+    Le et al., *Batch Policy Learning under Constraints*, ICML 2019 (arXiv 1903.08738); Paine et al., *Hyperparameter
+    Selection for Offline Reinforcement Learning* (arXiv 2007.09055), choose policies by it without a robot. On
+    transitions (s, a, r, d, s') of the data, with the policy pi that is judged:
+
+    - critic: categorical (C51) or scalar, as in CRR; its target is r + gamma d Q'(s', pi(s')).
+
+    The policy's worth is the mean of Q(s, pi(s)) over the first states of the episodes.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectConfig:
+    """A ranking of policies from logged data alone."""
+
+    runs: tuple[Path, ...]  # run folders, of which every snapshot is ranked, or folders of policies
+    store: Path  # folder of the store
+    task: str  # the task that is rewarded, e.g. lift_green
+    query: str = ""  # episodes to judge by, best ones that no policy was trained on; empty: all
+    rewards: str = "true"  # true, sketch, or model:<folder or id of a reward model>
+    batch_size: int = 256  # transitions; as in training
+    steps: int = 3_000  # updates for each policy; our choice
+    seed: int = 0
+    method: FqeConfig = dataclasses.field(default_factory=FqeConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,5 +305,21 @@ class D4pgTraining(TrainConfig):
     method: D4pgConfig = dataclasses.field(default_factory=D4pgConfig)
 
 
-Training = BcTraining | CrrTraining | D4pgTraining
+@dataclasses.dataclass(frozen=True)
+class Td3BcTraining(TrainConfig):
+    """TD3 with behaviour cloning from logged data."""
+
+    name: ClassVar[str] = "td3_bc"
+    method: Td3BcConfig = dataclasses.field(default_factory=Td3BcConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class IqlTraining(TrainConfig):
+    """Implicit Q-learning from logged data."""
+
+    name: ClassVar[str] = "iql"
+    method: IqlConfig = dataclasses.field(default_factory=IqlConfig)
+
+
+Training = BcTraining | CrrTraining | D4pgTraining | Td3BcTraining | IqlTraining
 """Any of them."""

@@ -63,13 +63,13 @@ class Learner(tf.Module, abc.ABC):
           A scalar for each name in `METRICS`.
         """
 
-    def check_rewards(self, rewards: np.ndarray) -> float:
-        """The largest return that rewards float32[N] can give; infinite for a learner that does not use them.
+    def check_rewards(self, rewards: np.ndarray) -> tuple[float, float]:
+        """The lowest and the highest return that rewards float32[N] can give; infinite if they are not used.
 
         Raises:
           ArmchairError: if the learner cannot learn from such rewards.
         """
-        return math.inf
+        return -math.inf, math.inf
 
     @property
     def step(self) -> int:
@@ -102,9 +102,11 @@ class Learner(tf.Module, abc.ABC):
 
 
 def descend(
-    tape: tf.GradientTape, loss: tf.Tensor, network: tf.Module, optimiser: Adam, learning_rate: float, max_norm: float
-) -> tf.Tensor:
-    """One step of a network's optimiser down the gradient, clipped to a global norm; returns the norm it had."""
+    tape: tf.GradientTape, loss: tf.Tensor, network: tf.Module, optimiser: Adam, learning_rate: float, max_norm: float,
+    due: bool | tf.Tensor = True,
+) -> tf.Tensor:  # fmt: skip
+    """One step of a network's optimiser down the gradient, if it is due, clipped to a global norm; returns the norm."""
     gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, network.trainable_variables), max_norm)
-    optimiser.apply(gradients, learning_rate)
+    if due:
+        optimiser.apply(gradients, learning_rate)
     return norm

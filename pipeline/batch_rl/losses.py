@@ -66,9 +66,20 @@ def critic_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(tf.stop_gradient(target), logits))
 
 
-def scalar_critic_loss(value: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Mean of half the squared error of values, float32[B, 1], from targets, float32[B, 1], taken as fixed."""
-    return tf.reduce_mean(tf.square(value - tf.stop_gradient(target))) / 2
+def expectile_loss(value: tf.Tensor, target: tf.Tensor, expectile: float) -> tf.Tensor:
+    """Asymmetric squared error (Kostrikov et al. 2022, equation 5, as a mean).
+
+    Args:
+      value: float32[...].
+      target: float32[...], taken as fixed.
+      expectile: tau in (0, 1), the weight of errors from below; 1 - tau is that of errors from above. 0.5 gives half
+        the squared error.
+
+    Returns:
+      A scalar. Its minimum over a constant value is the targets' expectile.
+    """
+    below = tf.stop_gradient(target) - value
+    return tf.reduce_mean(tf.where(below > 0, expectile, 1 - expectile) * tf.square(below))
 
 
 _REDUCE = {
@@ -94,6 +105,18 @@ def policy_gradient_loss(action: tf.Tensor, uphill: tf.Tensor, max_norm: float) 
     """
     goal = tf.stop_gradient(action + tf.clip_by_norm(uphill, max_norm, axes=-1))
     return tf.reduce_mean(tf.reduce_sum(tf.square(goal - action), -1)) / 2
+
+
+def td3_bc_loss(value: tf.Tensor, error: tf.Tensor, alpha: float) -> tf.Tensor:
+    """TD3+BC (Fujimoto and Gu 2021, equations 4 and 5): the value, scaled by its own size, against the likeness.
+
+    Args:
+      value: Q(s, pi(s)), float32[B].
+      error: mean squared distance of pi(s) from the logged actions, a scalar.
+      alpha: weight of the value.
+    """
+    size = tf.stop_gradient(tf.reduce_mean(tf.abs(value)))
+    return error - alpha * tf.math.divide_no_nan(tf.reduce_mean(value), size)
 
 
 def weights(mode: WeightMode, advantage: tf.Tensor, beta: float, cap: float) -> tf.Tensor:

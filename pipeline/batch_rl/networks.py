@@ -1,6 +1,7 @@
 """Networks of feed-forward offline agents. Observations arrive as one standardised vector (see `pipeline.networks`)."""
 
 import abc
+import dataclasses
 from collections.abc import Sequence
 
 import sonnet as snt
@@ -72,15 +73,9 @@ class DeterministicPolicy(Policy):
 class Critic(snt.Module, abc.ABC):
     """Observation and action to a prediction of the return, whose last axis L is the critic's own business."""
 
-    def __init__(self, layer_sizes: Sequence[int], outputs: int):
-        """Makes a critic that predicts `outputs` numbers."""
-        super().__init__()
-        self._trunk = LayerNormMLP(layer_sizes)
-        self._head = snt.Linear(outputs)
-
+    @abc.abstractmethod
     def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """float32[B, D] and float32[B, A] to a prediction float32[B, L]."""
-        return self._head(self._trunk(tf.concat([observation, action], -1)))
 
     def values(self, observation: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
         """Values float32[B, m] of several actions float32[B, m, A] in each state float32[B, D]."""
@@ -95,7 +90,7 @@ class Critic(snt.Module, abc.ABC):
 
     @abc.abstractmethod
     def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
-        """What should have been predicted, float32[B, L].
+        """What should have been predicted; in the form that `loss` takes.
 
         Args:
           reward: float32[B].
@@ -108,7 +103,20 @@ class Critic(snt.Module, abc.ABC):
         """The mean distance, a scalar, of predictions from targets, which are taken as fixed."""
 
 
-class CategoricalCritic(Critic):
+class _DenseCritic(Critic):
+    """One trunk and one head."""
+
+    def __init__(self, layer_sizes: Sequence[int], outputs: int):
+        super().__init__()
+        self._trunk = LayerNormMLP(layer_sizes)
+        self._head = snt.Linear(outputs)
+
+    def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """The head's outputs."""
+        return self._head(self._trunk(tf.concat([observation, action], -1)))
+
+
+class CategoricalCritic(_DenseCritic):
     """Predicts a distribution over returns, as logits on fixed atoms."""
 
     def __init__(self, atoms: Atoms, config: CriticConfig):
@@ -129,12 +137,13 @@ class CategoricalCritic(Critic):
         return losses.critic_loss(predicted, target)
 
 
-class ScalarCritic(Critic):
+class ScalarCritic(_DenseCritic):
     """Predicts the expected return alone."""
 
     def __init__(self, config: CriticConfig):
         """Makes a critic whose values may be any."""
         super().__init__(config.layer_sizes, 1)
+        self._expectile = config.expectile
 
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
         """The prediction itself."""
@@ -145,12 +154,58 @@ class ScalarCritic(Critic):
         return reward[:, None] + discount[:, None] * following
 
     def loss(self, predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        """Half the squared error."""
-        return losses.scalar_critic_loss(predicted, target)
+        """Half the squared error, or its expectile."""
+        return losses.expectile_loss(predicted, target, self._expectile)
+
+
+class TwinCritic(Critic):
+    """Two critics that differ in their first weights, one prediction beside the other; the lower value counts."""
+
+    def __init__(self, one: Critic, other: Critic):
+        """Joins two critics of a kind."""
+        super().__init__()
+        self._one, self._other = one, other
+
+    def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """float32[B, 2 L]."""
+        return tf.concat([self._one(observation, action), self._other(observation, action)], -1)
+
+    def mean(self, predicted: tf.Tensor) -> tf.Tensor:
+        """The lower one."""
+        one, other = tf.split(predicted, 2, -1)
+        return tf.minimum(self._one.mean(one), self._other.mean(other))
+
+    def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
+        """For both, from the one that expects less: float32[B, L]."""
+        one, other = tf.split(following, 2, -1)
+        lower = tf.where((self._one.mean(one) < self._other.mean(other))[:, None], one, other)
+        return self._one.target(reward, discount, lower)
+
+    def loss(self, predicted: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        """The sum of both."""
+        one, other = tf.split(predicted, 2, -1)
+        return self._one.loss(one, target) + self._other.loss(other, target)
+
+
+class StateValue(snt.Module):
+    """Observation to the value of the state."""
+
+    def __init__(self, layer_sizes: Sequence[int]):
+        """Makes the module."""
+        super().__init__()
+        self._trunk = LayerNormMLP(layer_sizes)
+        self._head = snt.Linear(1)
+
+    def __call__(self, observation: tf.Tensor) -> tf.Tensor:
+        """float32[B, D] to float32[B]."""
+        return self._head(self._trunk(observation))[:, 0]
 
 
 def make_critic(config: CriticConfig, gamma: float) -> Critic:
     """A critic as configured; atoms cover all that rewards in [0, 1] can give."""
+    if config.twin:
+        single = dataclasses.replace(config, twin=False)
+        return TwinCritic(make_critic(single, gamma), make_critic(single, gamma))
     if config.distributional:
         return CategoricalCritic(Atoms(0.0, 1 / (1 - gamma), config.atoms), config)
     return ScalarCritic(config)

@@ -11,9 +11,7 @@ Running the same command again goes on from the newest checkpoint and ends with 
 CPU, as if it had never stopped.
 """
 
-import dataclasses
 import json
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -21,24 +19,31 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from datasets import console, feeds, files, presets
-from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.feeds import RewardSource, TransitionFeed
-from datasets.query import Query
-from datasets.store import EpisodeRow, Store
+from datasets import console, files
+from datasets.errors import ArmchairError
 from pipeline import config as configs
-from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
-from pipeline.batch_rl.config import BcConfig, CrrConfig, D4pgConfig, Training
+from pipeline.batch_rl.config import (
+    BcConfig,
+    CrrConfig,
+    D4pgConfig,
+    IqlConfig,
+    Td3BcConfig,
+    Training,
+)
 from pipeline.batch_rl.crr import CrrLearner
 from pipeline.batch_rl.d4pg import D4pgLearner
+from pipeline.batch_rl.data import Data
+from pipeline.batch_rl.iql import IqlLearner
 from pipeline.batch_rl.learner import Learner
-from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.batch_rl.policy import save_policy
+from pipeline.batch_rl.sentinel import Sentinel
+from pipeline.batch_rl.td3_bc import Td3BcLearner
 from pipeline.metrics import MetricsWriter
-from pipeline.networks import Normaliser
 
 _LEARNERS: Mapping[type, Callable[..., Learner]] = {
-    BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner,
+    BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner, Td3BcConfig: Td3BcLearner,
+    IqlConfig: IqlLearner,
 }  # fmt: skip
 
 
@@ -53,7 +58,7 @@ def train(config: Training) -> Path:
     learner = _LEARNERS[type(config.method)](
         config.method, data.feed, data.normaliser.mean.shape[0], len(data.actions.minimum), config.seed
     )
-    sentinel = _Sentinel(learner.check_rewards(data.transitions.reward))
+    sentinel = Sentinel(learner.check_rewards(data.transitions.reward))
     configs.claim_run(config.out, config)
     _claim_data(config.out / "data.json", data.summary)
     if saved := sorted((config.out / "checkpoints").glob("[0-9]*")):
@@ -76,59 +81,6 @@ def train(config: Training) -> Path:
     return _save_policy(config.out / "last", config, data, learner)
 
 
-class Data:
-    """What is trained on: transitions in the learner's units, and the feed of their batches."""
-
-    def __init__(self, config: Training):
-        """Loads the episodes. Raises ArmchairError as `datasets.feeds.load_transitions`."""
-        store = Store.open(config.store)
-        rows = store.query(Query.parse(config.query), require=True)
-        self.rewards = _reward_source(config.rewards)
-        keys = _observation_keys(store, rows, config)
-        logged = feeds.load_transitions(store, rows, keys, self.rewards, config.task)
-        self.actions = ActionRange.of(logged.action)
-        self.transitions = dataclasses.replace(logged, action=self.actions.to_unit(logged.action))
-        self.normaliser = Normaliser.fit(logged.observation)
-        task_of = {row.episode_id: row.task_id for row in rows}
-        own = [task_of[episode_id] == config.task for episode_id in logged.episode_ids]
-        groups = feeds.mixture(logged, own, config.task_share, config.batch_size)
-        frames = self.normaliser({k: tf.constant(v) for k, v in logged.observation.items()})  # [F, D]
-        learned = self.transitions
-        if isinstance(config.method, D4pgConfig):
-            learned = feeds.n_step(learned, config.method.n_step, config.method.gamma)
-        self.feed = TransitionFeed(frames, learned, groups, config.seed)
-
-    @property
-    def summary(self) -> dict[str, int | str]:
-        """What a card and a run folder say of the data."""
-        transitions = self.transitions
-        return {
-            "episodes": len(transitions.episode_ids), "transitions": len(transitions),
-            "fingerprint": transitions.fingerprint,
-        }  # fmt: skip
-
-
-def _reward_source(text: str) -> RewardSource:
-    """Also from `model:<folder of a reward model>`."""
-    kind, _, name = text.partition(":")
-    if kind == "model" and Path(name).is_dir():
-        text = f"model:{export.load_card(Path(name), 'reward_model')['model_id']}"
-    return RewardSource.parse(text)
-
-
-def _observation_keys(store: Store, rows: list[EpisodeRow], config: Training) -> tuple[str, ...]:
-    """The preset's observations that all datasets have, less those that are to be left out."""
-    specs = [store.spec(name).observation for name in sorted({row.dataset for row in rows})]
-    common = {k: v for k, v in specs[0].items() if all(k in other for other in specs)}
-    keys = presets.select(common, config.observations, config.without)
-    if not keys:
-        raise SpecMismatchError(
-            f"the selected datasets have no {config.observations} observation in common that is not left out: "
-            "choose others"
-        )
-    return keys
-
-
 def _claim_data(path: Path, summary: Mapping[str, int | str]) -> None:
     """Resuming on other episodes would be another training."""
     text = json.dumps(summary, indent=2)
@@ -137,30 +89,6 @@ def _claim_data(path: Path, summary: Mapping[str, int | str]) -> None:
             f"the query selects other episodes than when this run began (see {path}): choose another folder"
         )
     files.write_atomically(path, text)
-
-
-class _Sentinel:
-    """Stops a training that has gone wrong, with the reason."""
-
-    def __init__(self, largest_return: float):
-        self._largest_return = largest_return
-        self._first: float | None = None  # mean value: of a fresh critic the middle of its atoms, which may be high
-
-    def look(self, metrics: Mapping[str, float], step: int) -> None:
-        """Raises ArmchairError if a metric is not finite, or values have risen above what rewards can give."""
-        if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
-            raise ArmchairError(
-                f"training diverged: {bad[0]} is {metrics[bad[0]]} at step {step}; lower the learning rate, or look "
-                "for extreme values in the data with `armchair store verify`"
-            )
-        value = metrics.get("q", 0.0)
-        if self._first is None:
-            self._first = value
-        if value > 1.05 * max(self._largest_return, self._first):
-            raise ArmchairError(
-                f"training diverged: the mean value is {value:.3g} at step {step}, but no return can exceed "
-                f"{self._largest_return:.3g}; lower the critic's learning rate or raise target_period"
-            )
 
 
 def _save_checkpoint(directory: Path, learner: Learner) -> None:

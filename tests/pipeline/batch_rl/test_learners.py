@@ -14,30 +14,47 @@ from datasets.features import ArraySpec
 from datasets.feeds import Batch, TransitionFeed, Transitions
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
-from pipeline.batch_rl.config import BcConfig, CriticConfig, CrrConfig, D4pgConfig, PolicyConfig, WeightMode
+from pipeline.batch_rl.config import (
+    BcConfig,
+    CriticConfig,
+    CrrConfig,
+    D4pgConfig,
+    IqlConfig,
+    PolicyConfig,
+    Td3BcConfig,
+    WeightMode,
+)
 from pipeline.batch_rl.crr import CrrLearner
 from pipeline.batch_rl.d4pg import D4pgLearner
+from pipeline.batch_rl.iql import IqlLearner
 from pipeline.batch_rl.learner import Learner
+from pipeline.batch_rl.networks import make_critic
 from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.batch_rl.td3_bc import Td3BcLearner
 from pipeline.networks import Normaliser
 
 POLICY = PolicyConfig(layer_sizes=(32, 32), components=3)
 BC = BcConfig(POLICY, learning_rate=1e-3)
-CRR = CrrConfig(
-    POLICY, CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
-    target_period=10,
-)  # fmt: skip
-D4PG = D4pgConfig(
-    (32, 32), CriticConfig((32, 32), atoms=21), policy_learning_rate=1e-3, critic_learning_rate=1e-3, gamma=0.9,
-    target_period=10,
-)  # fmt: skip
+RATES = {"policy_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "gamma": 0.9}
+CRR = CrrConfig(policy=POLICY, critic=CriticConfig((32, 32), atoms=21), target_period=10, **RATES)
+D4PG = D4pgConfig(layer_sizes=(32, 32), critic=CriticConfig((32, 32), atoms=21), target_period=10, **RATES)
 SCALAR = CriticConfig((32, 32), distributional=False)
+TWINS = dataclasses.replace(SCALAR, twin=True)
+TD3_BC = Td3BcConfig(layer_sizes=(32, 32), critic=TWINS, target_rate=0.1, **RATES)
+IQL = IqlConfig(policy=POLICY, critic=TWINS, expectile=0.9, target_rate=0.05, **RATES)
+CRR_PLUS = dataclasses.replace(
+    CRR, critic=dataclasses.replace(TWINS, expectile=0.7), samples=50, target_period=1, target_rate=0.05
+)
 CONFIGS = {
-    "bc": BC, "crr": CRR, "crr_scalar": dataclasses.replace(CRR, critic=SCALAR),
-    "d4pg": D4PG, "d4pg_scalar": dataclasses.replace(D4PG, critic=SCALAR),
+    "bc": BC, "crr": CRR, "crr_scalar": dataclasses.replace(CRR, critic=SCALAR), "crr_plus": CRR_PLUS,
+    "crr_twin_distributions": dataclasses.replace(CRR, critic=dataclasses.replace(CRR.critic, twin=True)),
+    "d4pg": D4PG, "d4pg_scalar": dataclasses.replace(D4PG, critic=SCALAR), "td3_bc": TD3_BC, "iql": IQL,
 }  # fmt: skip
 CRITICS = [name for name in CONFIGS if name != "bc"]
-CLASSES = {BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner}
+CLASSES = {
+    BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner, Td3BcConfig: Td3BcLearner,
+    IqlConfig: IqlLearner,
+}  # fmt: skip
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
 
 
@@ -114,7 +131,7 @@ class TestEveryLearner:
         assert first.keys() == learner.METRICS.keys()
         assert all(math.isfinite(value) for value in first.values())
         learner.run(300)
-        falling = "critic_loss" if name.startswith("d4pg") else "policy_loss"  # its policy's loss is minus the value
+        falling = "critic_loss" if name.startswith(("d4pg", "td3")) else "policy_loss"  # theirs is minus the value
         assert learner.run(20)[falling] < first[falling]
 
     def test_the_seed_decides_everything(self, name):
@@ -186,12 +203,19 @@ def _batch(size: int = 16) -> Batch:
 class TestEveryCritic:
     def test_targets_follow_every_period_and_rest_between(self, name):
         learner, _ = _make(name)
+        config = CONFIGS[name]
+        pairs = [(learner.critic, learner._target_critic)]
+        if name != "iql":
+            pairs.append((learner.policy, learner._target_policy))
+        for online, target in pairs:
+            assert _fingerprint(online) == _fingerprint(target)
         for _ in range(25):
-            step = learner.step
-            pairs = [(learner.critic, learner._target_critic), (learner.policy, learner._target_policy)]
-            expected = [_fingerprint(online if step % 10 == 0 else target) for online, target in pairs]
+            share = config.target_rate if learner.step % config.target_period == 0 else 0
+            both = [(t, o) for online, target in pairs for t, o in zip(target.variables, online.variables, strict=True)]
+            expected = [(1 - share) * target.numpy() + share * online.numpy() for target, online in both]
             learner.run(1)
-            assert [_fingerprint(target) for _, target in pairs] == expected
+            for (target, _), value in zip(both, expected, strict=True):
+                np.testing.assert_allclose(target.numpy(), value, rtol=1e-5, atol=1e-7)
 
     def test_rewards_outside_the_atoms_are_refused(self, name):
         learner, _ = _make(name)
@@ -200,7 +224,7 @@ class TestEveryCritic:
             with pytest.raises(ArmchairError, match=r"range from -1 to 3, but a distributional critic is made for \[0"):
                 learner.check_rewards(rewards)
         else:
-            assert learner.check_rewards(rewards) == pytest.approx(30)  # 3 for ever
+            assert learner.check_rewards(rewards) == pytest.approx((-10, 30))  # -1 or 3 for ever
 
     def test_no_reward_at_all_is_refused(self, name):
         learner, _ = _make(name)
@@ -212,6 +236,8 @@ class TestEveryCritic:
         state = tf.zeros((256, 2))
         batch = _batch(256)._replace(observation=state, reward=tf.fill((256,), 0.5), next_observation=state)
         config = dataclasses.replace(CONFIGS[name], critic_learning_rate=3e-3, policy_learning_rate=0.0)
+        if isinstance(config, IqlConfig):  # above a half, it takes the differences between a critic's guesses for gain
+            config = dataclasses.replace(config, expectile=0.5)
         learner = CLASSES[type(config)](config, lambda step: batch, 2, 1, 0)
         learner.run(1_000)
         assert learner.run(10)["q"] == pytest.approx(5, rel=0.05)
@@ -259,3 +285,82 @@ class TestCrr:
             learner.update(_batch(), tf.constant(0, tf.int64), tf.constant([0, 0], tf.int64))
             fingerprints.add(export.fingerprint(learner.critic.variables))
         assert len(fingerprints) == 1
+
+
+class TestTd3Bc:
+    def test_without_value_it_clones_and_with_much_it_goes_uphill(self):
+        distance, value = {}, {}
+        for alpha in (0.0, 100.0):
+            config = dataclasses.replace(TD3_BC, alpha=alpha, critic_learning_rate=1e-9)
+            tf.random.set_seed(0)
+            learner = Td3BcLearner(config, lambda step: _batch(), 2, 1, 0)
+            learner.run(400)
+            metrics = learner.run(2)
+            distance[alpha], value[alpha] = metrics["action_error"], metrics["advantage"]
+        assert distance[0.0] < 0.1 < distance[100.0]
+        assert value[100.0] > value[0.0]
+
+    def test_the_policy_rests_between_two_updates_of_the_targets(self):
+        learner = Td3BcLearner(TD3_BC, lambda step: _batch(), 2, 1, 0)
+        moved = []
+        for _ in range(4):
+            before = _fingerprint(learner.policy)
+            learner.run(1)
+            moved.append(_fingerprint(learner.policy) != before)
+        assert moved == [True, False, True, False]
+
+
+class TestIql:
+    def test_a_state_s_value_is_the_expectile_of_its_actions(self):
+        """In one state, half of the actions end with a reward of 1, half with 0: the mean of 0.9 and 0.1 is 0.9 / 1."""
+        state, ends = tf.zeros((256, 2)), tf.zeros(256)
+        good = tf.cast(tf.range(256) % 2, tf.float32)
+        batch = Batch(state, good[:, None], good, ends, state)
+        tf.random.set_seed(0)
+        learner = IqlLearner(IQL, lambda step: batch, 2, 1, 0)
+        learner.run(1_500)
+        assert float(learner.value(state)[0]) == pytest.approx(0.9, abs=0.02)
+        assert float(learner.policy.best(state)[0, 0]) > 0.8
+
+    def test_its_critic_has_no_distribution(self):
+        with pytest.raises(ArmchairError, match="predicts the mean return"):
+            dataclasses.replace(IQL, critic=CRR.critic)
+
+
+class TestTwinCritic:
+    def test_the_lower_one_counts_for_values_and_targets(self):
+        for config in (TWINS, dataclasses.replace(CRR.critic, twin=True)):
+            tf.random.set_seed(3)
+            critic = make_critic(config, 0.9)
+            batch = _batch()
+            predicted = critic(batch.observation, batch.action)
+            pair = [c(batch.observation, batch.action) for c in (critic._one, critic._other)]
+            one, other = (critic._one.mean(p).numpy() for p in pair)
+            assert (one < other).any() and (one > other).any()  # neither always
+            np.testing.assert_allclose(critic.mean(predicted), np.minimum(one, other), rtol=1e-6)
+            target = critic.target(batch.reward, 0.9 * batch.discount, predicted)
+            for row in range(len(one)):
+                lower = pair[0 if one[row] < other[row] else 1]
+                alone = critic._one.target(batch.reward, 0.9 * batch.discount, lower)
+                np.testing.assert_allclose(target[row], alone[row], rtol=1e-6)
+            separate = sum(float(critic._one.loss(p, target)) for p in pair)
+            assert float(critic.loss(predicted, target)) == pytest.approx(separate, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_step": 0}, "at least 1"), ({"target_period": 0}, "at least 1"), ({"target_rate": 0.0}, "above 0"),
+        ({"target_rate": 1.5}, "above 0"),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing(change, message):
+    with pytest.raises(ArmchairError, match=message):
+        dataclasses.replace(CRR, **change)
+
+
+def test_an_expectile_belongs_to_a_mean():
+    with pytest.raises(ArmchairError, match="no-distributional"):
+        CriticConfig(expectile=0.7)
+    with pytest.raises(ArmchairError, match="between 0 and 1"):
+        CriticConfig(expectile=1.0, distributional=False)

@@ -90,6 +90,61 @@ class TestCriticLoss:
         assert tape.gradient(loss, target) is None
 
 
+class TestExpectileLoss:
+    def test_a_half_is_half_the_squared_error(self):
+        value, target = tf.constant([[1.0], [4.0]]), tf.constant([[2.0], [2.0]])
+        assert float(losses.expectile_loss(value, target, 0.5)) == pytest.approx((1 + 4) / 2 / 2)
+
+    def test_errors_from_below_count_more(self):
+        below = losses.expectile_loss(tf.constant([0.0]), tf.constant([1.0]), 0.9)
+        above = losses.expectile_loss(tf.constant([1.0]), tf.constant([0.0]), 0.9)
+        assert (float(below), float(above)) == pytest.approx((0.9, 0.1))
+
+    @settings(max_examples=20, deadline=None)
+    @given(seed=st.integers(0, 2**31), expectile=st.floats(0.05, 0.95))
+    def test_its_minimum_is_the_expectile(self, seed, expectile):
+        """There, the weighted errors from below and from above are equal."""
+        targets = np.random.default_rng(seed).normal(size=50)
+        low, high = targets.min(), targets.max()
+        for _ in range(60):
+            middle = (low + high) / 2
+            pull = (
+                expectile * np.maximum(targets - middle, 0).sum()
+                - (1 - expectile) * np.maximum(middle - targets, 0).sum()
+            )
+            low, high = (middle, high) if pull > 0 else (low, middle)
+        value = tf.Variable(tf.fill((50,), np.float32(middle)))
+        with tf.GradientTape() as tape:
+            loss = losses.expectile_loss(value, tf.constant(targets, tf.float32), expectile)
+        assert float(tf.reduce_sum(tape.gradient(loss, value))) == pytest.approx(0, abs=1e-5)
+
+    def test_targets_are_fixed(self):
+        value, target = tf.Variable([1.0]), tf.Variable([2.0])
+        with tf.GradientTape() as tape:
+            loss = losses.expectile_loss(value, target, 0.7)
+        assert tape.gradient(loss, target) is None
+
+
+class TestTd3BcLoss:
+    def test_hand_worked(self):
+        """Values 2 and -4 have the mean -1 and the size 3."""
+        loss = losses.td3_bc_loss(tf.constant([2.0, -4.0]), tf.constant(0.25), 2.5)
+        assert float(loss) == pytest.approx(0.25 + 2.5 / 3)
+
+    def test_the_scale_of_values_does_not_matter_and_has_no_gradient(self):
+        gradients = []
+        for scale in (1.0, 1_000.0):
+            value = tf.Variable([2.0, -4.0])
+            with tf.GradientTape() as tape:
+                loss = losses.td3_bc_loss(scale * value, tf.constant(0.0), 2.5)
+            gradients.append(tape.gradient(loss, value).numpy())
+        np.testing.assert_allclose(gradients[0], [-2.5 / 3 / 2] * 2, rtol=1e-6)
+        np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-5)
+
+    def test_values_of_nothing(self):
+        assert float(losses.td3_bc_loss(tf.zeros(3), tf.constant(0.5), 2.5)) == 0.5
+
+
 class TestWeights:
     Q, SAMPLES = tf.constant([1.0]), tf.constant([[0.4, 0.9, 1.3, -0.2]])
 

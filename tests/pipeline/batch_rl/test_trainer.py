@@ -22,11 +22,16 @@ from pipeline.batch_rl.config import (
     CrrTraining,
     D4pgConfig,
     D4pgTraining,
+    IqlConfig,
+    IqlTraining,
     PolicyConfig,
+    Td3BcConfig,
+    Td3BcTraining,
 )  # fmt: skip
 from pipeline.metrics import read_metrics
 
 POLICY = PolicyConfig(layer_sizes=(16, 16), components=2)
+TWINS = CriticConfig((16, 16), distributional=False, twin=True)
 SMALL = {"batch_size": 16, "fused": 5, "checkpoint_every": 10, "snapshot_every": 20, "steps": 25, "task": "lift_green"}
 
 
@@ -45,18 +50,30 @@ def _bc(store: Store, out, **changes) -> BcTraining:
 
 
 def _crr(store: Store, out, **changes) -> CrrTraining:
-    method = CrrConfig(POLICY, CriticConfig((16, 16), 11), target_period=7)
+    method = CrrConfig(policy=POLICY, critic=CriticConfig((16, 16), 11), target_period=7)
     options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
     return CrrTraining(**(options | changes))
 
 
 def _d4pg(store: Store, out, **changes) -> D4pgTraining:
-    method = D4pgConfig((16, 16), CriticConfig((16, 16), 11), n_step=3, target_period=7)
+    method = D4pgConfig(layer_sizes=(16, 16), critic=CriticConfig((16, 16), 11), n_step=3, target_period=7)
     options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
     return D4pgTraining(**(options | changes))
 
 
-TRAININGS = {"bc": _bc, "crr": _crr, "d4pg": _d4pg}
+def _td3_bc(store: Store, out, **changes) -> Td3BcTraining:
+    method = Td3BcConfig(layer_sizes=(16, 16), critic=TWINS)
+    options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
+    return Td3BcTraining(**(options | changes))
+
+
+def _iql(store: Store, out, **changes) -> IqlTraining:
+    method = IqlConfig(policy=POLICY, critic=TWINS)
+    options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
+    return IqlTraining(**(options | changes))
+
+
+TRAININGS = {"bc": _bc, "crr": _crr, "d4pg": _d4pg, "td3_bc": _td3_bc, "iql": _iql}
 
 
 def _numbers(out) -> list[dict[str, float]]:
@@ -206,13 +223,6 @@ class TestMistakes:
         mixed.add(foreign, "foreign")
         with pytest.raises(SpecMismatchError, match="have no proprio observation in common"):
             trainer.train(_bc(mixed, tmp_path / "run"))
-
-    def test_impossible_values(self):
-        sentinel = trainer._Sentinel(50.0)
-        sentinel.look({"q": 40.0, "critic_loss": 1.0}, 4)
-        sentinel.look({"q": 52.0, "critic_loss": 1.0}, 5)
-        with pytest.raises(ArmchairError, match="the mean value is 60 at step 6, but no return can exceed 50"):
-            sentinel.look({"q": 60.0, "critic_loss": 1.0}, 6)
 
     @pytest.mark.parametrize("make", [_crr, _d4pg])
     def test_rewards_far_below_the_first_values_are_no_divergence(self, tmp_path, make):

@@ -1,0 +1,71 @@
+"""Implicit Q-learning."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import tensorflow as tf
+
+from datasets.feeds import Batch
+from pipeline.batch_rl import losses
+from pipeline.batch_rl.actor_critic import ActorCritic
+from pipeline.batch_rl.config import IqlConfig, WeightMode
+from pipeline.batch_rl.learner import Feed, descend
+from pipeline.batch_rl.networks import MixturePolicy, StateValue
+from pipeline.optimisers import Adam
+
+
+class IqlLearner(ActorCritic):
+    """Learns as `IqlConfig` says."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "policy_loss": "mean of -f log pi(a|s); its size has no meaning of its own",
+        **ActorCritic.METRICS,
+        "value_loss": "expectile of the state values' error; falls at first, then follows the critic",
+        "value_gradient_norm": "before clipping; below the clip (40)",
+        "advantage": "mean over the batch; below 0 for expectiles above 0.5",
+        "weight": "mean f; about 1",
+        "weight_deviation": "standard deviation of f over the batch; 0 means that the critic tells no actions apart",
+    }
+
+    _config: IqlConfig
+    policy: MixturePolicy
+
+    def __init__(self, config: IqlConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+        """Builds networks for vectors of the given sizes."""
+        policy = MixturePolicy(action_size, config.policy)
+        super().__init__(config, policy, None, feed, observation_size, action_size, seed)
+        self.value = StateValue(config.critic.layer_sizes)
+        self.value(tf.zeros((1, observation_size)))
+        self._value_optimiser = Adam(self.value.trainable_variables)
+
+    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step of each network, all from the networks as they were."""
+        del key  # nothing is drawn
+        config = self._config
+        self._refresh_targets(step)
+        q = self._target_critic.mean(self._target_critic(batch.observation, batch.action))  # [B]
+        with tf.GradientTape() as value_tape:
+            value = self.value(batch.observation)  # [B]
+            value_loss = losses.expectile_loss(value, q, config.expectile)
+        target = batch.reward + config.gamma * batch.discount * self.value(batch.next_observation)  # [B]
+        with tf.GradientTape() as critic_tape:
+            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            critic_loss = self.critic.loss(predicted, target[:, None])
+        advantage = q - value
+        weight = losses.weights(WeightMode.EXP, advantage, config.beta, config.cap)
+        with tf.GradientTape() as policy_tape:
+            policy_loss = losses.weighted_imitation_loss(self.policy(batch.observation).log_prob(batch.action), weight)
+        return {
+            "policy_loss": policy_loss,
+            "critic_loss": critic_loss,
+            "q": tf.reduce_mean(self.critic.mean(predicted)),
+            "value_loss": value_loss,
+            "value_gradient_norm": descend(
+                value_tape, value_loss, self.value, self._value_optimiser, config.critic_learning_rate,
+                config.max_gradient_norm,
+            ),
+            "advantage": tf.reduce_mean(advantage),
+            "weight": tf.reduce_mean(weight),
+            "weight_deviation": tf.math.reduce_std(weight),
+            **self._descend(policy_tape, policy_loss, critic_tape, critic_loss),
+        }  # fmt: skip

@@ -1,0 +1,65 @@
+"""TD3 with behaviour cloning."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import tensorflow as tf
+
+from datasets.feeds import Batch
+from pipeline.batch_rl import losses
+from pipeline.batch_rl.actor_critic import ActorCritic
+from pipeline.batch_rl.config import Td3BcConfig
+from pipeline.batch_rl.learner import Feed
+from pipeline.batch_rl.networks import DeterministicPolicy
+
+
+class Td3BcLearner(ActorCritic):
+    """Learns as `Td3BcConfig` says."""
+
+    METRICS: ClassVar[Mapping[str, str]] = {
+        "policy_loss": "minus alpha, as the value is scaled by its own size, plus `action_error`",
+        **ActorCritic.METRICS,
+        "advantage": "mean value of the policy's actions less that of the logged ones; small and positive",
+        "action_error": "mean squared distance of the policy's actions from the logged ones, in units of half the "
+        "range; near that of behaviour cloning. Much larger, the policy has left the data: lower alpha",
+    }
+
+    _config: Td3BcConfig
+    policy: DeterministicPolicy
+    _target_policy: DeterministicPolicy
+
+    def __init__(self, config: Td3BcConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+        """Builds networks for vectors of the given sizes."""
+        policy, target_policy = (DeterministicPolicy(action_size, config.layer_sizes) for _ in range(2))
+        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
+
+    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One step of the critic and, every `target_period`, one of the policy, both from the critic as it was."""
+        config = self._config
+        self._refresh_targets(step)
+        target = self._target(batch, key)
+        with tf.GradientTape() as critic_tape:
+            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            critic_loss = self.critic.loss(predicted, target)
+        with tf.GradientTape() as policy_tape:
+            action = self.policy(batch.observation)  # [B, A]
+            value = self.critic.mean(self.critic(batch.observation, action))  # [B]
+            error = tf.reduce_mean(tf.square(action - batch.action))
+            policy_loss = losses.td3_bc_loss(value, error, config.alpha)
+        return {
+            "policy_loss": policy_loss,
+            "critic_loss": critic_loss,
+            "q": (q := tf.reduce_mean(self.critic.mean(predicted))),
+            "advantage": tf.reduce_mean(value) - q,
+            "action_error": error,
+            **self._descend(policy_tape, policy_loss, critic_tape, critic_loss, step % config.target_period == 0),
+        }
+
+    def _target(self, batch: Batch, key: tf.Tensor) -> tf.Tensor:
+        """What the critic should predict."""
+        config = self._config
+        action = self._target_policy(batch.next_observation)  # [B, A]
+        noise = config.noise * tf.random.stateless_normal(tf.shape(action), key)
+        action += tf.clip_by_value(noise, -config.noise_clip, config.noise_clip)
+        following = self._target_critic(batch.next_observation, tf.clip_by_value(action, -1, 1))  # [B, L]
+        return self.critic.target(batch.reward, config.gamma * batch.discount, following)
