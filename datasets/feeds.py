@@ -1,7 +1,8 @@
 """Training feeds: from stored episodes to batches.
 
 `load_transitions` turns episodes into arrays that keep every frame once: a transition is the index of its frame, and
-its successor is the next frame. `TransitionFeed` draws batches from them inside a TensorFlow graph. Which
+its successor is the next frame. `TransitionFeed` draws batches from them inside a TensorFlow graph (and
+`datasets.sequences.SequenceFeed`, for recurrent learners, batches of stretches of them). Which
 transitions make up batch number s depends on (seed, s) alone, so a training that resumes at step s sees exactly
 what an uninterrupted one would have seen, and nothing of the feed has to be saved.
 """
@@ -253,6 +254,25 @@ def mixture(transitions: Transitions, special: Sequence[bool], share: float, bat
     return [group for group in groups if group.count]
 
 
+class Draws:
+    """Which members of its groups batch number `step` consists of: a function of (seed, step) alone."""
+
+    def __init__(self, groups: Sequence[Group], seed: int):
+        """Puts the groups where TensorFlow can gather from them."""
+        self._groups = [(tf.constant(group.indices), group.count) for group in groups]
+        self._seed = seed
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """int32[B], group after group, for a scalar integer."""
+        drawn = []
+        for number, (pool, count) in enumerate(self._groups):
+            # The step fills one half of the random key; seed and group share the other.
+            key = tf.stack([tf.constant(self._seed * 1_000 + number, tf.int64), tf.cast(step, tf.int64)])
+            places = tf.random.stateless_uniform((count,), key, maxval=tf.size(pool), dtype=tf.int32)
+            drawn.append(tf.gather(pool, places))
+        return tf.concat(drawn, 0)
+
+
 class TransitionFeed:
     """Batches of transitions, gathered from memory inside the graph."""
 
@@ -271,18 +291,7 @@ class TransitionFeed:
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
-        self._groups = [(tf.constant(group.indices), group.count) for group in groups]
-        self._seed = seed
-
-    def indices(self, step: tf.Tensor) -> tf.Tensor:
-        """int32[B]: the transitions of batch number `step` (a scalar integer), group after group."""
-        drawn = []
-        for number, (pool, count) in enumerate(self._groups):
-            # The step fills one half of the random key; seed and group share the other.
-            key = tf.stack([tf.constant(self._seed * 1_000 + number, tf.int64), tf.cast(step, tf.int64)])
-            places = tf.random.stateless_uniform((count,), key, maxval=tf.size(pool), dtype=tf.int32)
-            drawn.append(tf.gather(pool, places))
-        return tf.concat(drawn, 0)
+        self.indices = Draws(groups, seed)
 
     def __call__(self, step: tf.Tensor) -> Batch:
         """Batch number `step`."""
