@@ -118,7 +118,7 @@ def test_the_loop(tmp_path):
         tmp_path / "crr",
         TASK,
         rewards=f"model:{model}",
-        method=CrrConfig(small, CriticConfig((32,))),
+        method=CrrConfig(policy=small, critic=CriticConfig((32,))),
         **size,
     )
     policies = [trainer.train(bc), trainer.train(crr)]

@@ -31,7 +31,7 @@ _EVALUATION_SEED = 1_000_000
 # objects lay and how the arm shook under the expert's noise, which a reward of 20 episodes learns by heart. Inserting
 # needs to know how the socket is turned.
 _POSES = ("objects/green/pose", "objects/red/pose")
-_WITHOUT = {
+WITHOUT = {
     **dict.fromkeys(TASKS, ("sawyer", "wrist", *_POSES)),
     HARDER_TASK: ("sawyer/joints", "sawyer/tcp", "wrist"),
 }
@@ -60,7 +60,7 @@ def run(cell: Cell, runs: Path, results: Path, workers: int = WORKERS) -> dict[s
         "cell": dataclasses.asdict(cell), "version": VERSION, "reward": None,
         **_run(cell, store, work, size, workers),
         "seconds": round(time.monotonic() - prepared), "seconds_for_the_logs": round(prepared - began),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": _machine(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
     }  # fmt: skip
     files.write_atomically(path, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(work)
@@ -76,10 +76,10 @@ def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) ->
     told: dict[str, Any] = {}
     model = None
     if cell.method:
-        model = _apart(learn_reward, cell, store.root, work / "reward", size)
-        told["reward"] = _apart(judge, store.root, model, cell.task)
+        model = apart(learn_reward, cell, store.root, work / "reward", size)
+        told["reward"] = apart(judge, store.root, model, cell.task)
         annotate.annotate(AnnotateConfig(store.root, model))
-    policy = _apart(train_policy, _training(cell, store, work, size, model))
+    policy = apart(train_policy, _training(cell, store, work, size, model))
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row
     evaluation = evaluate(
         EvaluateConfig(
@@ -120,7 +120,7 @@ def reward_config(cell: Cell, size: logs.Size) -> RewardConfig:
     unseen = set(_POSES) if cell.pixels else set()  # nobody tells these beside pictures anyway
     wanted: dict[str, Any] = {
         "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
-        "without": tuple(name for name in _WITHOUT[cell.task] if name not in unseen), "seed": cell.seed,
+        "without": tuple(name for name in WITHOUT[cell.task] if name not in unseen), "seed": cell.seed,
         "steps": size.reward_steps,
         "encoder": EncoderConfig((8, 16, 32), blocks=1),
     }  # fmt: skip
@@ -171,7 +171,7 @@ def _training(cell: Cell, store: Store, work: Path, size: logs.Size, model: Path
     shared: dict[str, Any] = {
         "store": store.root, "out": work / "policy", "task": cell.task,
         "query": queries.get(cell.row, f"task_id={cell.task} dataset={logs.DATASET}"), "steps": steps,
-        "observations": ObservationPreset.STATES, "without": _WITHOUT[cell.task], "seed": cell.seed,
+        "observations": ObservationPreset.STATES, "without": WITHOUT[cell.task], "seed": cell.seed,
         "checkpoint_every": steps, "snapshot_every": steps,
     }  # fmt: skip
     if cell.row.startswith("bc"):
@@ -186,12 +186,13 @@ def _ids(rows: list[Any]) -> str:
     return f"ids={','.join(sorted(row.episode_id for row in rows))}"
 
 
-def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What this machine is, in words."""
     memory = math.ceil(psutil.virtual_memory().total / 2**30)
     return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU"

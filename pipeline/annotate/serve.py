@@ -64,10 +64,9 @@ def serve(store: Store, config: ServerConfig, open_browser: bool = True) -> None
             ws_max_size=BODY_BYTES,
             timeout_graceful_shutdown=_GRACE_S,
         )
-        try:
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has stopped by then, and mostly passes it on
             _Server(options, lambda: _announce(state, open_browser)).run(sockets=[listening])
-        except KeyboardInterrupt:  # uvicorn has stopped by then, and passes it on
-            console.print("the page is closed; what was saved is in the store")
+        console.print("the page is closed; what was saved is in the store")
 
 
 def listen(host: str, port: int) -> socket.socket:

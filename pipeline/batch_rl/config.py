@@ -243,7 +243,7 @@ class SelectConfig:
     runs: tuple[Path, ...]  # run folders, of which every snapshot is ranked, or folders of policies
     store: Path  # folder of the store
     task: str  # the task that is rewarded, e.g. lift_green
-    query: str = ""  # episodes to judge by, best ones that no policy was trained on; empty: all
+    query: str = ""  # episodes to judge by; empty: all
     rewards: str = "true"  # true, sketch, or model:<folder or id of a reward model>
     batch_size: int = 256  # transitions; as in training
     steps: int = 3_000  # updates for each policy; our choice

@@ -1,0 +1,1 @@
+"""Which offline learner, and which data: studies on the simulated arm."""

@@ -1,0 +1,84 @@
+"""The page of the study of offline learners: tables made from the result files alone."""
+
+import collections
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.batch_rl.cells import STUDIES
+from datasets import files
+from pipeline.batch_rl.selection import rank_correlation
+from robot.intervals import wilson
+
+Results = Sequence[dict[str, Any]]
+
+
+def write(study: str, results: Path) -> Path:
+    """Writes `STUDY.md` into the results' folder; returns its path."""
+    cells = list(STUDIES[study]())
+    paths = [results / f"{cell.key}.json" for cell in cells]
+    found: Results = [json.loads(path.read_text()) for path in paths if path.exists()]
+    text = [f"# Offline learners: `{study}`", "", *_preamble(study, len(cells), found)]
+    for task in dict.fromkeys(cell.task for cell in cells):
+        of_task = [result for result in found if result["cell"]["task"] == task]
+        if of_task:
+            text += ["", f"## {task}", "", *_table(of_task), "", _foretold(of_task)]
+    path = results / f"{study}.md"
+    files.write_atomically(path, "\n".join(text) + "\n")
+    return path
+
+
+def _preamble(study: str, count: int, found: Results) -> list[str]:
+    dates = sorted({result["date"] for result in found}) or ["–"]
+    machines = sorted({result["machine"] for result in found}) or ["–"]
+    seconds = sum(result["seconds"] + result["seconds_for_the_store"] for result in found)
+    seeds = ", ".join(str(seed) for seed in sorted({result["cell"]["seed"] for result in found}))
+    return f"""\
+- Command: `python -m benchmarks.batch_rl --study {study}`
+- Cells done: {len(found)} of {count}; their times add up to {seconds / 60:.0f} minutes
+- Seeds: {seeds}; each has its own logs and reward model
+- Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
+
+Rewards are learned (TGR-i, from 20 demonstrations). Success is the simulator's verdict on initial states that no policy
+has seen, over all seeds together, with its 95 % Wilson interval: of the last policy; of each seed's best snapshot,
+which only running them all can tell; and of the snapshot that fitted Q evaluation puts first, without running.
+""".splitlines()
+
+
+def _table(found: Results) -> list[str]:
+    lines = ["| learner | last | each seed | best snapshot | chosen without running |", "|---|---|---|---|---|"]
+    rows: dict[str, list[Any]] = collections.defaultdict(list)
+    for result in found:
+        rows[result["cell"]["row"]].append(result["snapshots"])
+    for row, runs in rows.items():
+        last = [run[-1] for run in runs]
+        best = [max(run, key=lambda snapshot: snapshot["successes"]) for run in runs]
+        chosen = [max(run, key=lambda snapshot: snapshot["value"]) for run in runs]
+        rates = ", ".join(f"{100 * s['successes'] / s['episodes']:.0f}" for s in last)
+        lines.append(f"| {row} | {_rate(last)} | {rates} | {_rate(best)} | {_rate(chosen)} |")
+    return lines
+
+
+def _rate(snapshots: Results) -> str:
+    successes, episodes = (sum(snapshot[name] for snapshot in snapshots) for name in ("successes", "episodes"))
+    low, high = wilson(successes, episodes)
+    return f"{100 * successes / episodes:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _foretold(found: Results) -> str:
+    """How well the promised values order the policies of a seed."""
+    seeds: dict[int, list[Any]] = collections.defaultdict(list)
+    for result in found:
+        seeds[result["cell"]["seed"]] += result["snapshots"]
+    told = [
+        rank_correlation([s["value"] for s in snapshots], [s["successes"] / s["episodes"] for s in snapshots])
+        for snapshots in seeds.values()
+    ]
+    each = ", ".join(f"{value:+.2f}" for value in told)
+    return (
+        f"Rank correlation (Spearman) of promised value and success over all snapshots of a seed: {each}; "
+        f"mean {np.mean(told):+.2f}."
+    )

@@ -1,0 +1,144 @@
+"""Runs one cell: train a policy on learned rewards, judge its snapshots from the log, then try them all."""
+
+import dataclasses
+import datetime
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.batch_rl.cells import METHODS, VERSION, WIDER, Cell
+from benchmarks.semi_supervised import logs
+from benchmarks.semi_supervised.cells import Cell as RewardCell
+from benchmarks.semi_supervised.run import WITHOUT, apart, learn_reward, machine, train_policy
+from datasets import files
+from datasets.presets import ObservationPreset
+from datasets.query import Query
+from datasets.store import Store
+from pipeline.batch_rl.config import (
+    BcConfig,
+    BcTraining,
+    CrrConfig,
+    CrrTraining,
+    D4pgConfig,
+    D4pgTraining,
+    FqeConfig,
+    IqlConfig,
+    IqlTraining,
+    SelectConfig,
+    Td3BcConfig,
+    Td3BcTraining,
+    Training,
+)
+
+SNAPSHOTS = 3  # of a training; each is tried
+REWARD = "tgr_i"
+"""The method that teaches the reward, from 20 demonstrations: the best one of the studies of rewards."""
+_EVALUATION_SEED = 2_000_000
+_TRAININGS: dict[type, Any] = {
+    BcConfig: BcTraining, CrrConfig: CrrTraining, D4pgConfig: D4pgTraining, Td3BcConfig: Td3BcTraining,
+    IqlConfig: IqlTraining,
+}  # fmt: skip
+
+
+def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
+    """A cell's result, which is also written to `results/KEY.json`; one that is there is not made again.
+
+    Args:
+      cell: what to do.
+      runs: folder of the logs and of the rated stores, which are kept, and of what a cell writes, which is not.
+      results: folder of the results.
+      workers: processes that drive the simulator.
+    """
+    path = results / f"{cell.key}.json"
+    if path.exists():
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+    size = logs.SIZES[cell.size]
+    began = time.monotonic()
+    store, model = _rated_store(cell, runs, size, workers)
+    prepared = time.monotonic()
+    work = runs / cell.key
+    shutil.rmtree(work, ignore_errors=True)
+    result = {
+        "cell": dataclasses.asdict(cell), "version": VERSION,
+        "snapshots": _run(cell, store, model, work, size, workers),
+        "seconds": round(time.monotonic() - prepared), "seconds_for_the_store": round(prepared - began),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
+    }  # fmt: skip
+    files.write_atomically(path, json.dumps(result, indent=2) + "\n")
+    shutil.rmtree(work)
+    return result
+
+
+def _rated_store(cell: Cell, runs: Path, size: logs.Size, workers: int) -> tuple[Store, str]:
+    """The store of a task and seed, with a learned reward of every episode, and the reward model's id."""
+    from beam_jobs import annotate
+    from beam_jobs.config import AnnotateConfig
+    from pipeline import export
+
+    name = f"{cell.size}-{cell.task}-{cell.seed}"
+    work, done = runs / f"rated-{name}", runs / f"rated-{name}" / "done"
+    if not done.exists():
+        shared = logs.make_store(runs / name, cell.task, cell.seed, size, workers)
+        shutil.rmtree(work, ignore_errors=True)
+        store = logs.copy_store(shared, work / "store")
+        model = apart(learn_reward, RewardCell(cell.task, REWARD, cell.seed), store.root, work / "reward", size)
+        annotate.annotate(AnnotateConfig(store.root, model))
+        files.write_atomically(done, export.load_card(model, "reward_model")["model_id"])
+    return Store.open(work / "store"), done.read_text()
+
+
+def _run(
+    cell: Cell, store: Store, model: str, work: Path, size: logs.Size, workers: int
+) -> list[dict[str, float | int | str]]:
+    """What each snapshot promises and what it does, the last one last."""
+    from robot.env import CellConfig
+    from robot.evaluate import EvaluateConfig, evaluate
+
+    apart(train_policy, _training(cell, store, model, work / "policy", size))
+    paths = tuple(sorted((work / "policy" / "snapshots").glob("[0-9]*")))
+    judged = f"task_id={cell.task} dataset={logs.DATASET}"
+    rewards, steps = f"model:{model}", size.policy_steps // 2
+    select = SelectConfig(
+        paths, store.root, cell.task, judged, rewards, steps=steps, seed=cell.seed, method=FqeConfig(target_period=25)
+    )
+    promised = {score["step"]: score for score in apart(judge, select)}
+    told = []
+    seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row and snapshot
+    for path in paths:
+        setting = EvaluateConfig(
+            cell.task, f"policy:{path}", size.evaluation_episodes, seed, workers=workers, cell=CellConfig(cameras=())
+        )
+        evaluation = evaluate(setting)
+        counts = {"successes": evaluation.successes or 0, "episodes": len(evaluation.episodes)}
+        told.append(promised[int(path.name)] | counts)
+    return told
+
+
+def judge(config: SelectConfig) -> list[dict[str, float | int]]:
+    """What the log says of each policy, by the step of its training."""
+    from pipeline import threads
+    from pipeline.batch_rl import selection
+
+    threads.for_dense_learners()
+    names = ("step", "value", "low", "high", "td_error", "action_gap")
+    return [{name: getattr(score, name) for name in names} for score in selection.rank(config)]
+
+
+def _training(cell: Cell, store: Store, model: str, out: Path, size: logs.Size) -> Training:
+    method = METHODS["crr" if cell.row in WIDER else cell.row]
+    query = f"split=train dataset={logs.DATASET}"
+    if cell.row not in WIDER:
+        query += f" task_id={cell.task}"
+    elif cell.row == "crr_no_watcher":
+        rows = [row for row in store.query(Query.parse(query)) if "random_watcher" not in row.policy_id]
+        query = f"ids={','.join(sorted(row.episode_id for row in rows))}"
+    every = size.policy_steps // SNAPSHOTS
+    training: Training = _TRAININGS[type(method)](
+        store=store.root, out=out, task=cell.task, query=query, observations=ObservationPreset.STATES,
+        rewards="none" if isinstance(method, BcConfig) else f"model:{model}", without=WITHOUT[cell.task],
+        steps=SNAPSHOTS * every, fused=every, checkpoint_every=every, snapshot_every=every, seed=cell.seed,
+        method=method,
+    )  # fmt: skip
+    return training

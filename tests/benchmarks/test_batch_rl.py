@@ -1,0 +1,81 @@
+"""The study of offline learners: what its cells are, that it runs, and its page."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from benchmarks.batch_rl import cells, page
+from benchmarks.batch_rl.cells import STUDIES, Cell
+from pipeline.batch_rl.config import Training
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_cell_of_a_study_is_another_one(name):
+    found = list(STUDIES[name]())
+    assert len({cell.key for cell in found}) == len(found) > 1
+
+
+def test_a_key_changes_with_everything_that_decides_a_cell(monkeypatch):
+    cell = Cell("lift_green", "crr", 0)
+    others = [
+        dataclasses.replace(cell, **change)
+        for change in ({"task": "x"}, {"row": "iql"}, {"seed": 1}, {"size": "smoke"})
+    ]
+    assert len(dataclasses.fields(Cell)) == len(others)
+    keys = {one.key for one in (cell, *others)}
+    assert len(keys) == 1 + len(others)
+    monkeypatch.setattr(cells, "VERSION", cells.VERSION + 1)
+    assert cell.key not in keys
+
+
+def test_no_method_is_left_out():
+    studied = {type(method) for method in cells.METHODS.values()}
+    fields = [next(f for f in dataclasses.fields(t) if f.name == "method") for t in get_args(Training)]
+    assert studied == {field.default_factory for field in fields}
+
+
+def _write(folder, row, seed, outcomes):
+    """(promised value, successes) of each snapshot."""
+    snapshots = [
+        {"step": 10 * n, "value": value, "successes": successes, "episodes": 100}
+        for n, (value, successes) in enumerate(outcomes, start=1)
+    ]
+    cell = Cell("lift_green", row, seed)
+    result = {
+        "cell": dataclasses.asdict(cell), "version": 1, "snapshots": snapshots, "seconds": 60,
+        "seconds_for_the_store": 60, "date": "2026-01-31", "machine": "2 cores",
+    }  # fmt: skip
+    (folder / f"{cell.key}.json").write_text(json.dumps(result))
+
+
+def test_the_page_tells_what_the_results_say(tmp_path):
+    _write(tmp_path, "crr", 0, [(3.0, 40), (5.0, 70), (4.0, 50)])
+    _write(tmp_path, "crr", 1, [(1.0, 80), (3.0, 60), (2.0, 70)])
+    text = page.write("learners", tmp_path).read_text()
+    assert f"Cells done: 2 of {len(list(cells.learners()))}; their times add up to 4 minutes" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| crr ")]
+    last, each, best, chosen = [part.strip() for part in line.split("|")[2:6]]
+    assert last.startswith("60 % (53 to 67)") and each == "50, 70"
+    assert best.startswith("75 %")  # 70 and 80
+    assert chosen.startswith("65 %")  # 70 and 60
+    assert "of a seed: +1.00, -1.00; mean +0.00." in text
+
+
+def test_the_study_runs(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.batch_rl", "--study", "smoke", "--runs", tmp_path / "runs",
+               "--results", tmp_path / "results"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
+    assert [len(result["snapshots"]) for result in results] == [3, 3]
+    assert all(snapshot["episodes"] == 4 for result in results for snapshot in result["snapshots"])
+    assert "| iql |" in (tmp_path / "results" / "smoke.md").read_text()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert "done" in again.stderr
