@@ -1,16 +1,14 @@
 """`armchair train bc|crr|d4pg|td3_bc|iql`: a policy from logged data only."""
 
-from typing import get_args
-
 import tyro
 
-from pipeline.batch_rl.config import Training
+from pipeline.batch_rl.config import TRAININGS
 
 
 def main(args: list[str]) -> None:
     """Runs the stage; prints the folder of the trained policy."""
     config = tyro.extras.subcommand_cli_from_dict(
-        {method.name: method for method in get_args(Training)}, args=args, prog="armchair train",
+        {training.name: training for training in TRAININGS.values()}, args=args, prog="armchair train",
         config=(tyro.conf.EnumChoicesFromValues,),
     )  # fmt: skip
     from pipeline import threads

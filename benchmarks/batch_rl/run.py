@@ -16,30 +16,12 @@ from datasets import files
 from datasets.presets import ObservationPreset
 from datasets.query import Query
 from datasets.store import Store
-from pipeline.batch_rl.config import (
-    BcConfig,
-    BcTraining,
-    CrrConfig,
-    CrrTraining,
-    D4pgConfig,
-    D4pgTraining,
-    FqeConfig,
-    IqlConfig,
-    IqlTraining,
-    SelectConfig,
-    Td3BcConfig,
-    Td3BcTraining,
-    Training,
-)
+from pipeline.batch_rl.config import TRAININGS, BcConfig, SelectConfig, Training
 
 SNAPSHOTS = 3  # of a training; each is tried
 REWARD = "tgr_i"
 """The method that teaches the reward, from 20 demonstrations: the best one of the studies of rewards."""
 _EVALUATION_SEED = 2_000_000
-_TRAININGS: dict[type, Any] = {
-    BcConfig: BcTraining, CrrConfig: CrrTraining, D4pgConfig: D4pgTraining, Td3BcConfig: Td3BcTraining,
-    IqlConfig: IqlTraining,
-}  # fmt: skip
 
 
 def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
@@ -100,9 +82,7 @@ def _run(
     paths = tuple(sorted((work / "policy" / "snapshots").glob("[0-9]*")))
     judged = f"task_id={cell.task} dataset={logs.DATASET}"
     rewards, steps = f"model:{model}", size.policy_steps // 2
-    select = SelectConfig(
-        paths, store.root, cell.task, judged, rewards, steps=steps, seed=cell.seed, method=FqeConfig(target_period=25)
-    )
+    select = SelectConfig(paths, store.root, cell.task, judged, rewards, steps=steps, seed=cell.seed)
     promised = {score["step"]: score for score in apart(judge, select)}
     told = []
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row and snapshot
@@ -135,10 +115,10 @@ def _training(cell: Cell, store: Store, model: str, out: Path, size: logs.Size) 
         rows = [row for row in store.query(Query.parse(query)) if "random_watcher" not in row.policy_id]
         query = f"ids={','.join(sorted(row.episode_id for row in rows))}"
     every = size.policy_steps // SNAPSHOTS
-    training: Training = _TRAININGS[type(method)](
-        store=store.root, out=out, task=cell.task, query=query, observations=ObservationPreset.STATES,
-        rewards="none" if isinstance(method, BcConfig) else f"model:{model}", without=WITHOUT[cell.task],
-        steps=SNAPSHOTS * every, fused=every, checkpoint_every=every, snapshot_every=every, seed=cell.seed,
-        method=method,
-    )  # fmt: skip
-    return training
+    options: dict[str, Any] = {
+        "store": store.root, "out": out, "task": cell.task, "query": query,
+        "observations": ObservationPreset.STATES, "without": WITHOUT[cell.task], "steps": SNAPSHOTS * every,
+        "rewards": "none" if isinstance(method, BcConfig) else f"model:{model}",
+        "fused": every, "checkpoint_every": every, "snapshot_every": every, "seed": cell.seed, "method": method,
+    }  # fmt: skip
+    return TRAININGS[type(method)](**options)

@@ -5,6 +5,7 @@ No TensorFlow here: the command line is made from these classes.
 
 import dataclasses
 import enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -235,6 +236,8 @@ class FqeConfig(ValueConfig):
     The policy's worth is the mean of Q(s, pi(s)) over the first states of the episodes.
     """
 
+    target_period: int = 25  # steps; as often as what `SelectConfig.steps` says of them asks for
+
 
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
@@ -246,7 +249,7 @@ class SelectConfig:
     query: str = ""  # episodes to judge by; empty: all
     rewards: str = "true"  # true, sketch, or model:<folder or id of a reward model>
     batch_size: int = 256  # transitions; as in training
-    steps: int = 3_000  # updates for each policy; our choice
+    steps: int = 10_000  # updates for each policy: after 400 targets, 0.99^400 = 2 % of the first guess is left
     seed: int = 0
     method: FqeConfig = dataclasses.field(default_factory=FqeConfig)
 
@@ -323,3 +326,8 @@ class IqlTraining(TrainConfig):
 
 Training = BcTraining | CrrTraining | D4pgTraining | Td3BcTraining | IqlTraining
 """Any of them."""
+TRAININGS: Mapping[type, type[Training]] = {
+    BcConfig: BcTraining, CrrConfig: CrrTraining, D4pgConfig: D4pgTraining, Td3BcConfig: Td3BcTraining,
+    IqlConfig: IqlTraining,
+}  # fmt: skip
+"""The config of a method -> that of its training."""

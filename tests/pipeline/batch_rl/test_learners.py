@@ -13,7 +13,7 @@ from datasets.errors import ArmchairError
 from datasets.features import ArraySpec
 from datasets.feeds import Batch, TransitionFeed, Transitions
 from pipeline import export
-from pipeline.batch_rl.bc import BcLearner
+from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import (
     BcConfig,
     CriticConfig,
@@ -51,10 +51,7 @@ CONFIGS = {
     "d4pg": D4PG, "d4pg_scalar": dataclasses.replace(D4PG, critic=SCALAR), "td3_bc": TD3_BC, "iql": IQL,
 }  # fmt: skip
 CRITICS = [name for name in CONFIGS if name != "bc"]
-CLASSES = {
-    BcConfig: BcLearner, CrrConfig: CrrLearner, D4pgConfig: D4pgLearner, Td3BcConfig: Td3BcLearner,
-    IqlConfig: IqlLearner,
-}  # fmt: skip
+CLASSES = trainer._LEARNERS
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
 
 
@@ -288,6 +285,24 @@ class TestCrr:
 
 
 class TestTd3Bc:
+    def test_the_target_s_actions_have_clipped_noise_and_stay_in_range(self):
+        config = dataclasses.replace(TD3_BC, noise=10.0, noise_clip=0.3)
+        tf.random.set_seed(0)
+        learner = Td3BcLearner(config, lambda step: None, 2, 1, 0)
+        asked: list[np.ndarray] = []
+        critic = learner._target_critic
+
+        def listening(observation, action):
+            asked.append(action.numpy())
+            return critic(observation, action)
+
+        learner._target_critic = listening
+        for level in (0.0, 0.9):
+            learner._target_policy = lambda observation, level=level: tf.fill((len(observation), 1), level)
+            learner._target(_batch(256), tf.constant([1, 2], tf.int64))
+        np.testing.assert_allclose([asked[0].min(), asked[0].max()], [-0.3, 0.3], atol=1e-6)
+        np.testing.assert_allclose([asked[1].min(), asked[1].max()], [0.6, 1.0], atol=1e-6)
+
     def test_without_value_it_clones_and_with_much_it_goes_uphill(self):
         distance, value = {}, {}
         for alpha in (0.0, 100.0):

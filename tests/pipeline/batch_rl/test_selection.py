@@ -100,6 +100,20 @@ def test_the_command_prints_the_ranking_and_writes_it(store, run, tmp_path, caps
     assert "rank_correlation" not in result  # nothing was run
 
 
+def test_where_policies_can_be_run_the_ranking_is_judged_too(store, run, tmp_path, monkeypatch, capsys):
+    from armchair.commands import select
+
+    monkeypatch.setattr(select, "_success", lambda config, policy: float(policy.name[-1]) / config.episodes)
+    options = f"--store {store.root} --task lift_green --steps 600 --batch-size 64 --result {tmp_path / 'r.json'}"
+    options += " --method.critic.layer-sizes 32 32 --method.critic.atoms 21 --method.critic-learning-rate 0.002"
+    options += " --method.gamma 0.9 --method.target-period 20 --env corridor --episodes 4"
+    assert cli.main(["select", "--runs", str(run), *options.split()]) == 0
+    told = capsys.readouterr()
+    result = json.loads((tmp_path / "r.json").read_text())
+    assert [entry["success"] for entry in result["ranking"]] == [0.75, 0.5, 0.25]
+    assert result["rank_correlation"] == pytest.approx(1) and "(Spearman): 1.00" in told.err
+
+
 def test_rank_correlation():
     assert selection.rank_correlation([3, 2, 1], [0.9, 0.8, 0.1]) == pytest.approx(1)
     assert selection.rank_correlation([3, 2, 1], [0.1, 0.8, 0.9]) == pytest.approx(-1)
