@@ -1,16 +1,18 @@
 """`armchair train bc|crr|d4pg|td3_bc|iql`: a policy from logged data only."""
 
+from collections.abc import Callable
+
 import tyro
 
-from pipeline.batch_rl.config import TRAININGS
+from pipeline.batch_rl.config import TRAININGS, Training
 
 
 def main(args: list[str]) -> None:
     """Runs the stage; prints the folder of the trained policy."""
+    trainings: dict[str, Callable[..., Training]] = {training.name: training for training in TRAININGS.values()}
     config = tyro.extras.subcommand_cli_from_dict(
-        {training.name: training for training in TRAININGS.values()}, args=args, prog="armchair train",
-        config=(tyro.conf.EnumChoicesFromValues,),
-    )  # fmt: skip
+        trainings, args=args, prog="armchair train", config=(tyro.conf.EnumChoicesFromValues,)
+    )
     from pipeline import threads
     from pipeline.batch_rl import trainer
 

@@ -1,17 +1,15 @@
 """Runs one cell: train a policy on learned rewards, judge its snapshots from the log, then try them all."""
 
-import dataclasses
-import datetime
-import json
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import studies
 from benchmarks.batch_rl.cells import METHODS, VERSION, WIDER, Cell
 from benchmarks.semi_supervised import logs
 from benchmarks.semi_supervised.cells import Cell as RewardCell
-from benchmarks.semi_supervised.run import WITHOUT, apart, learn_reward, machine, train_policy
+from benchmarks.semi_supervised.run import WITHOUT, apart, learn_reward, train_policy
 from datasets import files
 from datasets.presets import ObservationPreset
 from datasets.query import Query
@@ -33,24 +31,17 @@ def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
       results: folder of the results.
       workers: processes that drive the simulator.
     """
-    path = results / f"{cell.key}.json"
-    if path.exists():
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
-    size = logs.SIZES[cell.size]
-    began = time.monotonic()
-    store, model = _rated_store(cell, runs, size, workers)
-    prepared = time.monotonic()
-    work = runs / cell.key
-    shutil.rmtree(work, ignore_errors=True)
-    result = {
-        "cell": dataclasses.asdict(cell), "version": VERSION,
-        "snapshots": _run(cell, store, model, work, size, workers),
-        "seconds": round(time.monotonic() - prepared), "seconds_for_the_store": round(prepared - began),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
-    }  # fmt: skip
-    files.write_atomically(path, json.dumps(result, indent=2) + "\n")
-    shutil.rmtree(work)
-    return result
+
+    def make(work: Path) -> dict[str, Any]:
+        began = time.monotonic()
+        size = logs.SIZES[cell.size]
+        store, model = _rated_store(cell, runs, size, workers)
+        prepared = time.monotonic()
+        told = {"snapshots": _run(cell, store, model, work, size, workers)}
+        times = {"seconds": round(time.monotonic() - prepared), "seconds_for_the_store": round(prepared - began)}
+        return told | times
+
+    return studies.once(cell, VERSION, runs, results, make)
 
 
 def _rated_store(cell: Cell, runs: Path, size: logs.Size, workers: int) -> tuple[Store, str]:

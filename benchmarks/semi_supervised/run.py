@@ -1,31 +1,22 @@
 """Runs one cell: learn a reward, judge it, rate the log, train a policy offline, evaluate it."""
 
 import dataclasses
-import datetime
-import json
-import math
 import multiprocessing
-import os
-import platform
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks import studies
 from benchmarks.semi_supervised import logs, troubles
 from benchmarks.semi_supervised.cells import HARDER_TASK, TASKS, VARIANTS, VERSION, Cell
-from datasets import files
 from datasets.presets import ObservationPreset
 from datasets.query import Query
 from datasets.store import Store
 from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
 from pipeline.reward_learning.config import METHODS, EncoderConfig, RewardConfig, Selection
 
-WORKERS = 2
 _EVALUATION_SEED = 1_000_000
 # What rewards and policies do without: all that is not relative to the gripper. The rest tells where on the table the
 # objects lay and how the arm shook under the expert's noise, which a reward of 20 episodes learns by heart. Inserting
@@ -37,7 +28,7 @@ WITHOUT = {
 }
 
 
-def run(cell: Cell, runs: Path, results: Path, workers: int = WORKERS) -> dict[str, Any]:
+def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
     """A cell's result, which is also written to `results/KEY.json`; one that is there is not made again.
 
     Args:
@@ -46,25 +37,18 @@ def run(cell: Cell, runs: Path, results: Path, workers: int = WORKERS) -> dict[s
       results: folder of the results.
       workers: processes that drive the simulator.
     """
-    path = results / f"{cell.key}.json"
-    if path.exists():
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
-    began = time.monotonic()
-    size = logs.SIZES[cell.size]
-    shared = logs.make_store(runs / f"{cell.size}-{cell.task}-{cell.seed}", cell.task, cell.seed, size, workers)
-    prepared = time.monotonic()
-    work = runs / cell.key
-    shutil.rmtree(work, ignore_errors=True)
-    store = logs.copy_store(shared, work / "store")
-    result = {
-        "cell": dataclasses.asdict(cell), "version": VERSION, "reward": None,
-        **_run(cell, store, work, size, workers),
-        "seconds": round(time.monotonic() - prepared), "seconds_for_the_logs": round(prepared - began),
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
-    }  # fmt: skip
-    files.write_atomically(path, json.dumps(result, indent=2) + "\n")
-    shutil.rmtree(work)
-    return result
+
+    def make(work: Path) -> dict[str, Any]:
+        began = time.monotonic()
+        size = logs.SIZES[cell.size]
+        shared = logs.make_store(runs / f"{cell.size}-{cell.task}-{cell.seed}", cell.task, cell.seed, size, workers)
+        prepared = time.monotonic()
+        store = logs.copy_store(shared, work / "store")
+        told = {"reward": None, **_run(cell, store, work, size, workers)}
+        times = {"seconds": round(time.monotonic() - prepared), "seconds_for_the_logs": round(prepared - began)}
+        return told | times
+
+    return studies.once(cell, VERSION, runs, results, make)
 
 
 def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) -> dict[str, Any]:
@@ -190,9 +174,3 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
-
-
-def machine() -> str:
-    """What this machine is, in words."""
-    memory = math.ceil(psutil.virtual_memory().total / 2**30)
-    return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU"
