@@ -337,20 +337,13 @@ class TransitionFeed:
 
 
 def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function of int32[B] that gives rows [B, ...] of the array."""
+    """A function of int32[B] that gives rows [B, ...] of the array; from disk, outside of graphs alone."""
     if isinstance(array, DiskArray):
-
-        def read(rows: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(
-                tf.numpy_function(array.__getitem__, [rows], array.dtype), (*rows.shape, *array.shape[1:])
-            )
-
-        return read
-    with tf.device("CPU"):  # a graphics card's memory is for the networks
-        held = tf.constant(array)
+        return lambda rows: frames.as_tensor(array[rows.numpy()])
+    held = frames.as_tensor(array)
 
     def gather(rows: tf.Tensor) -> tf.Tensor:
-        with tf.device("CPU"):
+        with tf.device("CPU"):  # a graphics card's memory is for the networks
             return tf.gather(held, rows)
 
     return gather
