@@ -34,8 +34,9 @@ import tyro
 
 from datasets import feeds, files, testing, video
 from datasets.console import track
-from datasets.feeds import Group, RewardKind, RewardSource, TransitionFeed, Transitions
+from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import threads
 from pipeline.batch_rl.config import CrrConfig

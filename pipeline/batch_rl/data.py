@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from datasets import feeds, presets
 from datasets.errors import SpecMismatchError
-from datasets.feeds import Group, RewardSource, TransitionFeed, Transitions
+from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.reward_source import RewardSource
 from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
 from pipeline import export

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from datasets import feeds
-from datasets.feeds import Group, RewardKind, RewardSource, TransitionFeed
+from datasets.feeds import Group, TransitionFeed
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 
 

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from datasets import feeds, testing
-from datasets.feeds import Batch, Group, Observation, RewardKind, RewardSource, TransitionFeed
+from datasets.feeds import Batch, Group, Observation, TransitionFeed
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
