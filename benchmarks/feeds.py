@@ -13,6 +13,7 @@ whenever a training has seen them once and memory is not short. Then compares th
 import contextlib
 import dataclasses
 import datetime
+import functools
 import os
 import platform
 import statistics
@@ -48,12 +49,12 @@ _CAMERA, _STATE = "pixels/wrist", "state"
 _SHUFFLED = 2_000  # steps in the buffer that shuffles RLDS: 20 episodes
 _FUSED = 100  # steps a call of the learner, as in training
 _DISK, _RLDS, _LEROBOT = "frames on disk", "RLDS, through TFDS", "Parquet and MP4, as LeRobot"
-_HDF5, _GZIP = "HDF5, by h5py", "HDF5 with gzip, by h5py"
+_HDF5, _GZIP, _KEPT_OPEN = "HDF5, by h5py", "HDF5 with gzip, by h5py", "HDF5, its data sets kept open"
 
 _PAGE = """# How fast batches come
 
-Measured {day} on {cores} cores ({machine}), {memory} GiB, no GPU, seed {config.seed}. Read the ratios: absolute rates
-differ between machines.
+Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU, seed {config.seed}.
+Read the ratios: absolute rates differ between machines, and rates per second depend on what else runs there.
 
 `python benchmarks/feeds.py --episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g}`
 (`make bench-feeds`)
@@ -67,13 +68,15 @@ thread. All files were in the page cache: this is what reading and decoding cost
 |---|---|---|---|
 {table}
 
-Wanted of frames on disk: at least 10 times the rate of LeRobot's layout (**{lerobot:.0f}**) and of HDF5 (with gzip
-**{gzip:.0f}**, without **{hdf5:.1f}**), and 5 times that of RLDS through TFDS (**{rlds:.0f}**).
+Wanted of frames on disk: at least 10 times the rate of LeRobot's layout (**{lerobot:.0f}**) and of HDF5
+(**{hdf5:.0f}**, with gzip **{gzip:.0f}**), and 5 times that of RLDS through TFDS (**{rlds:.1f}**).
 
 - RLDS is read as a shuffled stream of steps, with one picture each, which favours it; JPEG, as our store writes it.
-- HDF5 has robomimic's layout, data sets of an episode each; with gzip, in chunks of h5py's choice.
+- HDF5 has robomimic's layout, data sets of an episode each, and they are looked up at each access, as its loader does.
+  With gzip, they are in chunks of h5py's choice. Kept open, thousands of data sets need as many caches: it is here to
+  show what looking them up costs.
 - LeRobot's layout (v2) is a Parquet and an H.264 file an episode, every second frame a key frame, quality 30. Each
-  access opens the video and seeks, as its loader does; the tables are in memory.
+  access opens the video, seeks, and decodes in one thread; the tables are in memory.
 
 The in-memory feed of vectors takes **{share} %** of the processor time of a step of CRR (distributional critic, batch
 {batch}, three layers of 256, {vector} numbers in, {action} out; wanted: less than 5 %).
@@ -188,15 +191,14 @@ def read_rlds(directory: Path, seed: int) -> Reader:
     return read
 
 
-def read_hdf5(path: Path, config: Config) -> Reader:
-    """Random access by h5py, with the file open and its groups looked up beforehand."""
+def read_hdf5(path: Path, config: Config, keep_open: bool = False) -> Reader:
+    """Random access by h5py; data sets are looked up at each access, as robomimic's loader does, or kept open."""
     file = h5py.File(path)
-    names = ("obs/image", "obs/state", "action", "reward", "discount")
-    episodes = [[file[f"data/demo_{number}/{name}"] for name in names] for number in range(config.episodes)]
+    find = functools.cache(file.__getitem__) if keep_open else file.__getitem__
 
     def one(number: int, step: int) -> list[np.ndarray]:
-        image, state, *rest = episodes[number]
-        return [image[step : step + 2], state[step : step + 2], *(array[step] for array in rest)]
+        both = [find(f"data/demo_{number}/{name}")[step : step + 2] for name in ("obs/image", "obs/state")]
+        return [*both, *(find(f"data/demo_{number}/{name}")[step] for name in ("action", "reward", "discount"))]
 
     return read_one_by_one(one, config)
 
@@ -211,6 +213,7 @@ def read_lerobot(directory: Path, config: Config) -> Reader:
         state, *rest = (np.stack(rows[name].to_numpy()) for name in rows.column_names)
         with av.open(os.fspath(paths[number].with_suffix(".mp4"))) as container:
             stream = container.streams.video[0]
+            stream.thread_count = 1  # to start more would take longer than to decode two pictures
             period = int(1 / (stream.average_rate * stream.time_base))
             container.seek(step * period, stream=stream)
             frames = (frame for frame in container.decode(stream) if frame.pts >= step * period)
@@ -278,7 +281,7 @@ def spread(values: list[float], form: str) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], config: Config) -> str:
+def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load: float, config: Config) -> str:
     """The results as Markdown."""
     median = {name: statistics.median(busy for busy, _ in measured) for name, measured in rates.items()}
     times = {name: median[_DISK] / rate for name, rate in median.items()}
@@ -287,8 +290,8 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], confi
         busy, wall = (spread([pair[part] for pair in measured], "{:,.0f}") for part in (0, 1))
         table.append(f"| {name} | {busy} | {wall} | {times[name]:.1f} |")
     return _PAGE.format(
-        day=datetime.date.today(), cores=os.cpu_count(), machine=platform.machine(),
-        memory=psutil.virtual_memory().total >> 30, config=config, steps=_STEPS, size=_SIZE, vector=_VECTOR,
+        day=datetime.date.today(), load=load, cores=os.cpu_count(), machine=platform.machine(),
+        memory=round(psutil.virtual_memory().total / 2**30), config=config, steps=_STEPS, size=_SIZE, vector=_VECTOR,
         action=_ACTION, batch=_BATCH, table="\n".join(table), lerobot=times[_LEROBOT], gzip=times[_GZIP],
         hdf5=times[_HDF5], rlds=times[_RLDS], share=spread([100 * share for share in shares], "{:.1f}"),
     )  # fmt: skip
@@ -296,6 +299,7 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], confi
 
 def main(config: Config) -> None:
     """Runs the benchmark."""
+    load = os.getloadavg()[0]
     threads.for_dense_learners()
     with tempfile.TemporaryDirectory(prefix="feeds-") as temporary:
         directory = config.directory or Path(temporary)
@@ -308,6 +312,7 @@ def main(config: Config) -> None:
             _RLDS: read_rlds(directory, config.seed),
             _HDF5: read_hdf5(directory / "raw.hdf5", config),
             _GZIP: read_hdf5(directory / "gzip.hdf5", config),
+            _KEPT_OPEN: read_hdf5(directory / "raw.hdf5", config, keep_open=True),
             _LEROBOT: read_lerobot(directory, config),
         }
         rates: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
@@ -318,7 +323,7 @@ def main(config: Config) -> None:
                 print(
                     f"round {number + 1}: {name:28} {busy:9,.0f} per core-second, {wall:9,.0f} per second", flush=True
                 )
-        text = page(rates, gather_share(in_memory, config), config)
+        text = page(rates, gather_share(in_memory, config), load, config)
     print(text)
     if config.out:
         files.write_atomically(config.out, text)
