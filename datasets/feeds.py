@@ -293,6 +293,30 @@ class Draws:
         return tf.concat(drawn, 0)
 
 
+class Sight:
+    """What is seen in any frames, gathered inside the graph, and read from disk where it lies there."""
+
+    def __init__(self, observation: tf.Tensor, transitions: Transitions):
+        """Puts the arrays where TensorFlow can gather from them.
+
+        Args:
+          observation: float32[F, D], a vector for each frame of `transitions`.
+          transitions: with their pictures, if they have some.
+        """
+        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
+        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
+        self.reads_from_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
+
+    def __call__(self, frame: tf.Tensor) -> tf.Tensor | Observation:
+        """In frames int32[...]: vectors float32[..., D], or with pictures an `Observation` of such shapes."""
+        vector = tf.gather(self._observation, frame)
+        if not self._pictures:
+            return vector
+        flat = tf.reshape(frame, (-1,))
+        seen = {name: rows(flat) for name, rows in self._pictures.items()}  # [N, H, W, C]
+        return Observation(vector, {k: tf.reshape(v, (*frame.shape, *v.shape[1:])) for k, v in seen.items()})
+
+
 class TransitionFeed:
     """Batches of transitions, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
@@ -305,16 +329,14 @@ class TransitionFeed:
           groups: how each batch is made up.
           seed: decides all batches.
         """
-        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
-        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
+        self._see = Sight(observation, transitions)
         self._frame = tf.constant(transitions.frame)
         self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
         self.indices = Draws(groups, seed)
-        on_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
-        self._batch = Prefetch(self._gather) if on_disk else self._gather
+        self._batch = Prefetch(self._gather) if self._see.reads_from_disk else self._gather
 
     def __call__(self, step: tf.Tensor) -> Batch:
         """Batch number `step`."""
@@ -329,11 +351,6 @@ class TransitionFeed:
             tf.gather(self._discount, chosen),
             self._see(tf.gather(self._next_frame, chosen)),
         )
-
-    def _see(self, frame: tf.Tensor) -> tf.Tensor | Observation:
-        """What is seen in frames int32[B]."""
-        vector = tf.gather(self._observation, frame)
-        return Observation(vector, {k: rows(frame) for k, rows in self._pictures.items()}) if self._pictures else vector
 
 
 def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -34,8 +34,9 @@ from pipeline.annotate import sketch
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import BcConfig, BcTraining, CriticConfig, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.config import EncoderConfig
 from pipeline.reward_learning import train as reward_training
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig
+from pipeline.reward_learning.config import RankingConfig
 from robot.cell import rendering
 from robot.collect import CollectConfig, collect
 from robot.env import CellConfig

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
+from pipeline.config import EncoderConfig
 
 
 class AdvantageMode(enum.StrEnum):
@@ -78,12 +79,34 @@ class MemoryConfig:
             )
 
 
+SMALL_ENCODER = EncoderConfig((8, 16, 32), blocks=1)
+"""A quarter of the reward model's cost: a learner looks at each picture some hundred times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EyeConfig:
+    """How pictures are looked at, where observations have some: `--observations pixels`."""
+
+    # One a camera, shared by policy and critic, and taught by the critic alone (Acme); of BC, by the policy.
+    encoder: EncoderConfig = SMALL_ENCODER
+    image_size: tuple[int, int] = (64, 64)  # pixels (H, W), to which pictures are resized; as the sketching paper's
+    shift: int = 4  # pixels by which each picture is shifted at random; Yarats et al. 2021 (DrQ), of 84
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig:
+    """What the networks of all agents have in common."""
+
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    eye: EyeConfig = dataclasses.field(default_factory=EyeConfig)
+
+
 SCALAR_TWINS = CriticConfig(distributional=False, twin=True)
 """What TD3 brought, and most offline methods since use."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ValueConfig:
+class ValueConfig(AgentConfig):
     """What everything with a critic has in common."""
 
     critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
@@ -92,7 +115,6 @@ class ValueConfig:
     gamma: float = 0.99  # discount a step; in all of the papers
     target_period: int = 100  # steps between two updates of the target networks; Acme
     target_rate: float = 1.0  # how far they then go towards the weights: 1 copies them
-    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)  # of all networks
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for numbers that mean nothing."""
@@ -117,7 +139,7 @@ class ActorCriticConfig(ValueConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class BcConfig:
+class BcConfig(AgentConfig):
     """Behaviour cloning: maximise the likelihood of the logged actions, whoever took them.
 
     Minimises E[-log pi(a|s)] over the data. The policy network, and so the density, is CRR's: the two differ in the
@@ -125,7 +147,6 @@ class BcConfig:
     """
 
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
-    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     learning_rate: float = 3e-4  # of Adam; our choice
     max_gradient_norm: float = 40.0  # as for CRR
 

@@ -38,6 +38,11 @@ class Data:
         self.feed = make_feed(config.method, frames, self.transitions, groups, config.seed)
 
     @property
+    def pictures(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each camera's, by name."""
+        return {name: spec.shape for name, spec in self.transitions.inputs.items() if spec.is_image}
+
+    @property
     def summary(self) -> dict[str, int | str]:
         """What a card and a run folder say of the data."""
         transitions = self.transitions

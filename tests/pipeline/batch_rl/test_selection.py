@@ -11,7 +11,8 @@ from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import ArraySpec
 from datasets.store import Store
 from pipeline.batch_rl import selection
-from pipeline.batch_rl.config import CriticConfig, FqeConfig, SelectConfig
+from pipeline.batch_rl.config import CriticConfig, EyeConfig, FqeConfig, SelectConfig
+from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.networks import Policy
 from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
@@ -38,7 +39,7 @@ class Constant(Policy):
 def _save(path, action: float, step: int = 1):
     normaliser = Normaliser(["position"], np.zeros(1, np.float32), np.ones(1, np.float32))
     actions = ActionRange(np.float32([-1, -1]), np.float32([1, 1]))
-    save_policy(path, "constant", Constant(action), normaliser, actions, INPUTS, {"step": step})
+    save_policy(path, "constant", Constant(action), Eye(EyeConfig(), {}), normaliser, actions, INPUTS, {"step": step})
     return path
 
 
@@ -142,7 +143,9 @@ class TestMistakes:
         normaliser = Normaliser(["position"], np.zeros(3, np.float32), np.ones(3, np.float32))
         actions = ActionRange(np.float32([-1, -1]), np.float32([1, 1]))
         inputs = {"position": ArraySpec((3,), "float32")}
-        save_policy(tmp_path / "p", "constant", Constant(0.0), normaliser, actions, inputs, {"step": 1})
+        save_policy(
+            tmp_path / "p", "constant", Constant(0.0), Eye(EyeConfig(), {}), normaliser, actions, inputs, {"step": 1}
+        )
         with pytest.raises(
             SpecMismatchError, match=r"takes 'position' as float32\[3\], but the episodes have float32\[1"
         ):
