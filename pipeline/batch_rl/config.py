@@ -257,6 +257,13 @@ class FqeConfig(ValueConfig):
     target_period: int = 25  # steps; as often as what `SelectConfig.steps` says of them asks for
 
 
+class Criterion(enum.StrEnum):
+    """What policies are ranked by."""
+
+    VALUE = "value"  # the return that fitted Q evaluation promises
+    PREDICTED = "predicted"  # the return of their own recorded episodes, by a reward model
+
+
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
     """A ranking of policies from logged data alone."""
@@ -266,6 +273,7 @@ class SelectConfig:
     task: str  # the task that is rewarded, e.g. lift_green
     query: str = ""  # episodes to judge by; empty: all
     rewards: str = "true"  # true, sketch, or model:<folder or id of a reward model>
+    by: Criterion = Criterion.VALUE  # predicted: the return of recorded episodes of the policies, by the reward model
     batch_size: int = 256  # transitions; as in training
     steps: int = 10_000  # updates for each policy: after 400 targets, 0.99^400 = 2 % of the first guess is left
     seed: int = 0
