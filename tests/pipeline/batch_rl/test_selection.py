@@ -147,6 +147,8 @@ class TestPredictedReturns:
         elsewhere = testing.make_episode(200, STEPS, cameras=(), policy_id=policy_id, task_id="reach_green")
         rated.add(elsewhere, "elsewhere")
         values["fake-200"] = np.ones(STEPS, np.float32)
+        not_rated = testing.make_episode(201, STEPS, cameras=(), policy_id=policy_id)
+        rated.add(not_rated, "later")
         rated.register_model({"model_id": "m1", "model_hash": "h1", "task_id": "lift_green"})
         path = rated.prediction_path("m1", "shard")
         write_predictions(path, "m1", "h1", "lift_green", values)
@@ -154,7 +156,7 @@ class TestPredictedReturns:
         return rated
 
     def _config(self, rated, run, **changes) -> SelectConfig:
-        return _config(rated, run, query="task_id=lift_green", rewards="model:m1", steps=20, **changes)
+        return _config(rated, run, query="dataset=corridor", rewards="model:m1", steps=20, **changes)
 
     def test_are_means_over_the_policy_s_own_episodes_at_the_task(self, rated, run):
         scores = {score.step: score for score in selection.rank(self._config(rated, run))}
@@ -183,7 +185,7 @@ class TestPredictedReturns:
         from armchair.commands import select
 
         monkeypatch.setattr(select, "_success", lambda config, policy: float(policy.name[-1]))
-        options = f"--store {rated.root} --task lift_green --query task_id=lift_green --rewards model:m1 --steps 20"
+        options = f"--store {rated.root} --task lift_green --query dataset=corridor --rewards model:m1 --steps 20"
         options += f" --by predicted --env corridor --result {tmp_path / 'r.json'}"
         assert cli.main(["select", "--runs", str(run), *options.split()]) == 0
         told = capsys.readouterr()
