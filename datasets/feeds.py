@@ -251,27 +251,43 @@ class Group:
     count: int  # places in each batch
 
 
-def mixture(transitions: Transitions, special: Sequence[bool], share: float, batch_size: int) -> list[Group]:
-    """Two groups: all transitions, and a fixed share of every batch from special (say, the task's own) episodes.
+def mixture(
+    transitions: Transitions,
+    rest: Sequence[bool],
+    shares: Mapping[str, tuple[float, Sequence[bool]]],
+    batch_size: int,
+) -> list[Group]:
+    """How each batch is made up: fixed shares of some episodes, and the rest of others.
 
     Args:
-      transitions: the pool.
-      special: bool[E].
-      share: of the batch; 0 leaves the group out.
-      batch_size: places in a batch, over both groups.
+      transitions: of all of them.
+      rest: bool[E], the episodes that fill what the shares leave.
+      shares: name of a group (say, "task") -> its share of the batch, and its episodes, bool[E]. They are rounded to
+        whole places so that together they miss their sum by half a place at most. Episodes may be in several groups.
+      batch_size: places in a batch, over all groups.
 
     Raises:
-      ArmchairError: if a share is asked of no episode at all.
+      ArmchairError: if places are asked of no episode at all, or a share is too small for one place.
     """
-    count = round(share * batch_size)
-    groups = [Group(np.arange(len(transitions), dtype=np.int32), batch_size - count)]
-    if count:
-        groups.append(Group(transitions.of_episodes(special), count))
-        if not len(groups[1].indices):
+    ends = np.rint(np.cumsum([0.0, *(share for share, _ in shares.values())]) * batch_size).astype(int)
+    groups = {"selected": (batch_size - int(ends[-1]), rest)}
+    for (name, (share, episodes)), count in zip(shares.items(), np.diff(ends).tolist(), strict=True):
+        if share and not count:
             raise ArmchairError(
-                f"a share of {share:g} of each batch is asked of episodes that are not there: set it to 0"
+                f"a share of {share:g} for {name} episodes is no place in a batch of {batch_size}: raise it, or set it "
+                "to 0"
             )
-    return [group for group in groups if group.count]
+        groups[name] = (count, episodes)
+    made = []
+    for name, (count, episodes) in groups.items():
+        if count:
+            made.append(Group(transitions.of_episodes(episodes), count))
+            if not len(made[-1].indices):
+                raise ArmchairError(
+                    f"{count} of {batch_size} places in each batch are for {name} episodes, but there are none: select "
+                    "some, or set their share to 0"
+                )
+    return made
 
 
 class Draws:

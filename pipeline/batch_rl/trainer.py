@@ -5,6 +5,7 @@ OUT/config.json data.json       what is trained, on which episodes
 OUT/metrics.jsonl tensorboard/  one line every `fused` steps
 OUT/snapshots/00005000/         a policy (SavedModel and card) every `snapshot_every` steps
 OUT/last/                       the policy of the last step
+OUT/best/                       the policy that `armchair select` found best, once it was asked
 OUT/checkpoints/00001000/       all variables, for resuming; the newest only
 ```
 Running the same command again goes on from the newest checkpoint and ends with the same numbers, bit for bit on a

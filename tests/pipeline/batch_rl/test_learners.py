@@ -96,7 +96,7 @@ def _corridor(share_right: float = 0.3, episodes: int = 60, steps: int = 15, see
 def _make(name: str, transitions: Transitions | None = None, seed: int = 0) -> tuple[Learner, Normaliser]:
     transitions = transitions or _corridor()
     normaliser = Normaliser.fit(transitions.observation)
-    groups = feeds.mixture(transitions, [], 0, 64)
+    groups = feeds.mixture(transitions, [True] * len(transitions.episode_ids), {}, 64)
     tf.random.set_seed(seed)
     config = CONFIGS[name]
     feed = make_feed(config, normaliser(_tensors(transitions.observation)), transitions, groups, seed)
