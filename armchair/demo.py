@@ -27,7 +27,8 @@ from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig, Training
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig
+from pipeline.config import EncoderConfig
+from pipeline.reward_learning.config import RankingConfig
 from robot.env import CellConfig
 from robot.evaluate import Evaluation
 from robot.plan import PlanLine

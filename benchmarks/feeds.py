@@ -53,8 +53,8 @@ _HDF5, _GZIP, _KEPT_OPEN = "HDF5, by h5py", "HDF5 with gzip, by h5py", "HDF5, it
 
 _PAGE = """# How fast batches come
 
-Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU, seed {config.seed}.
-Read the ratios: absolute rates differ between machines, and rates per second depend on what else runs there.
+Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU, seed
+{config.seed}. Read the ratios: absolute rates differ between machines, and rates per second depend on what else runs.
 
 `python benchmarks/feeds.py --episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g}`
 (`make bench-feeds`)

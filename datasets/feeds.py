@@ -186,27 +186,43 @@ class Group:
     count: int  # places in each batch
 
 
-def mixture(transitions: Transitions, special: Sequence[bool], share: float, batch_size: int) -> list[Group]:
-    """Two groups: all transitions, and a fixed share of every batch from special (say, the task's own) episodes.
+def mixture(
+    transitions: Transitions,
+    rest: Sequence[bool],
+    shares: Mapping[str, tuple[float, Sequence[bool]]],
+    batch_size: int,
+) -> list[Group]:
+    """How each batch is made up: fixed shares of some episodes, and the rest of others.
 
     Args:
-      transitions: the pool.
-      special: bool[E].
-      share: of the batch; 0 leaves the group out.
-      batch_size: places in a batch, over both groups.
+      transitions: of all of them.
+      rest: bool[E], the episodes that fill what the shares leave.
+      shares: name of a group (say, "task") -> its share of the batch, and its episodes, bool[E]. They are rounded to
+        whole places so that together they miss their sum by half a place at most. Episodes may be in several groups.
+      batch_size: places in a batch, over all groups.
 
     Raises:
-      ArmchairError: if a share is asked of no episode at all.
+      ArmchairError: if places are asked of no episode at all, or a share is too small for one place.
     """
-    count = round(share * batch_size)
-    groups = [Group(np.arange(len(transitions), dtype=np.int32), batch_size - count)]
-    if count:
-        groups.append(Group(transitions.of_episodes(special), count))
-        if not len(groups[1].indices):
+    ends = np.rint(np.cumsum([0.0, *(share for share, _ in shares.values())]) * batch_size).astype(int)
+    groups = {"selected": (batch_size - int(ends[-1]), rest)}
+    for (name, (share, episodes)), count in zip(shares.items(), np.diff(ends).tolist(), strict=True):
+        if share and not count:
             raise ArmchairError(
-                f"a share of {share:g} of each batch is asked of episodes that are not there: set it to 0"
+                f"a share of {share:g} for {name} episodes is no place in a batch of {batch_size}: raise it, or set it "
+                "to 0"
             )
-    return [group for group in groups if group.count]
+        groups[name] = (count, episodes)
+    made = []
+    for name, (count, episodes) in groups.items():
+        if count:
+            made.append(Group(transitions.of_episodes(episodes), count))
+            if not len(made[-1].indices):
+                raise ArmchairError(
+                    f"{count} of {batch_size} places in each batch are for {name} episodes, but there are none: select "
+                    "some, or set their share to 0"
+                )
+    return made
 
 
 class Draws:
@@ -228,6 +244,30 @@ class Draws:
         return tf.concat(drawn, 0)
 
 
+class Sight:
+    """What is seen in any frames, gathered inside the graph, and read from disk where it lies there."""
+
+    def __init__(self, observation: tf.Tensor, transitions: Transitions):
+        """Puts the arrays where TensorFlow can gather from them.
+
+        Args:
+          observation: float32[F, D], a vector for each frame of `transitions`.
+          transitions: with their pictures, if they have some.
+        """
+        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
+        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
+        self.reads_from_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
+
+    def __call__(self, frame: tf.Tensor) -> tf.Tensor | Observation:
+        """In frames int32[...]: vectors float32[..., D], or with pictures an `Observation` of such shapes."""
+        vector = tf.gather(self._observation, frame)
+        if not self._pictures:
+            return vector
+        flat = tf.reshape(frame, (-1,))
+        seen = {name: rows(flat) for name, rows in self._pictures.items()}  # [N, H, W, C]
+        return Observation(vector, {k: tf.reshape(v, (*frame.shape, *v.shape[1:])) for k, v in seen.items()})
+
+
 class TransitionFeed:
     """Batches of transitions, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
@@ -240,16 +280,14 @@ class TransitionFeed:
           groups: how each batch is made up.
           seed: decides all batches.
         """
-        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
-        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
+        self._see = Sight(observation, transitions)
         self._frame = tf.constant(transitions.frame)
         self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
         self.indices = Draws(groups, seed)
-        on_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
-        self._batch = Prefetch(self._gather) if on_disk else self._gather
+        self._batch = Prefetch(self._gather) if self._see.reads_from_disk else self._gather
 
     def __call__(self, step: tf.Tensor) -> Batch:
         """Batch number `step`."""
@@ -264,11 +302,6 @@ class TransitionFeed:
             tf.gather(self._discount, chosen),
             self._see(tf.gather(self._next_frame, chosen)),
         )
-
-    def _see(self, frame: tf.Tensor) -> tf.Tensor | Observation:
-        """What is seen in frames int32[B]."""
-        vector = tf.gather(self._observation, frame)
-        return Observation(vector, {k: rows(frame) for k, rows in self._pictures.items()}) if self._pictures else vector
 
 
 def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:

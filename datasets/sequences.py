@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
-from datasets.feeds import Batch, Draws, Group, Transitions
+from datasets.feeds import Batch, Draws, Group, Observation, Sight, Transitions
+from datasets.prefetch import Prefetch
 
 
 class SequenceBatch(NamedTuple):
@@ -18,7 +19,7 @@ class SequenceBatch(NamedTuple):
     an episode is shorter, the mask is False, rewards and discounts are 0, and the rest repeats what came last.
     """
 
-    observation: tf.Tensor  # [L + 1, B, D]
+    observation: tf.Tensor | Observation  # [L + 1, B, D]
     action: tf.Tensor  # [L, B, A]
     reward: tf.Tensor  # [L, B]
     discount: tf.Tensor  # [L, B]
@@ -28,9 +29,20 @@ class SequenceBatch(NamedTuple):
     @classmethod
     def of(cls, batch: Batch) -> Self:
         """Single transitions as stretches of one."""
-        observation = tf.stack([batch.observation, batch.next_observation])
+        both = (batch.observation, batch.next_observation)
+        observation = tf.nest.map_structure(lambda *pair: tf.stack(pair), *both)
         action, reward, discount = (part[None] for part in (batch.action, batch.reward, batch.discount))
         return cls(observation, action, reward, discount, tf.ones_like(reward, tf.int32), None)
+
+    @property
+    def before(self) -> Any:
+        """The observations in which the actions were taken, [L, B, ...]."""
+        return tf.nest.map_structure(lambda part: part[:-1], self.observation)
+
+    @property
+    def after(self) -> Any:
+        """The observations that followed one step later, [L, B, ...]."""
+        return tf.nest.map_structure(lambda part: part[1:], self.observation)
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """Of values [L, B, ...] those that belong to a transition, one row each: [N, ...]."""
@@ -69,7 +81,7 @@ def _ends(transitions: Transitions) -> np.ndarray:
 
 
 class SequenceFeed:
-    """Batches of stretches, gathered from memory inside the graph."""
+    """Batches of stretches, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
     def __init__(
         self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], length: int, seed: int,
@@ -90,7 +102,7 @@ class SequenceFeed:
           ArmchairError: if the length is not positive.
         """
         self._length, self._n_step, self._gamma = length, n_step, gamma
-        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
+        self._see = Sight(observation, transitions)
         self._frame = tf.constant(transitions.frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
@@ -99,9 +111,13 @@ class SequenceFeed:
         allowed = starts(transitions, length)
         possible = [dataclasses.replace(group, indices=np.intersect1d(group.indices, allowed)) for group in groups]
         self.indices = Draws(possible, seed)
+        self._batch = Prefetch(self._gather) if self._see.reads_from_disk else self._gather
 
     def __call__(self, step: tf.Tensor) -> SequenceBatch:
         """Batch number `step`."""
+        return self._batch(step)
+
+    def _gather(self, step: tf.Tensor) -> SequenceBatch:
         first = self.indices(step)  # [B]
         last = tf.gather(self._last, first)  # [B]
         wanted = first + tf.range(self._length)[:, None]  # [L, B]
@@ -113,8 +129,7 @@ class SequenceFeed:
         reward, discount, reached = self._span(
             tf.gather(self._reward, chosen) * inside, tf.gather(self._discount, chosen) * inside, mask
         )
-        observation, action = tf.gather(self._observation, frames), tf.gather(self._action, chosen)
-        return SequenceBatch(observation, action, reward, discount, reached, mask)
+        return SequenceBatch(self._see(frames), tf.gather(self._action, chosen), reward, discount, reached, mask)
 
     def _span(self, reward: tf.Tensor, discount: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Rewards, discounts and places reached, [L, B] each, after `n_step` steps of what happens at each."""

@@ -1,9 +1,10 @@
-"""Config dataclasses to JSON and back, and their fingerprints.
+"""Config dataclasses to JSON and back, and their fingerprints; and the one that several stages share.
 
 A hyperparameter is spelled once, in a frozen dataclass. The command line is made from it (tyro), the run folder
 keeps it (JSON), and a model's card names its fingerprint.
 """
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,22 @@ from datasets import files
 from datasets.errors import ArmchairError
 
 C = TypeVar("C")
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """A residual convolutional encoder with spatial softmax, one per camera. The sizes are our choice.
+
+    That the paper's is residual, non-recurrent and ends in a spatial softmax is recalled, unverified.
+    """
+
+    channels: tuple[int, ...] = (16, 32, 64)
+    """Of each group; a group halves height and width."""
+    blocks: int = 2
+    """Residual blocks in a group. Channels (8, 16, 32) and one block train four times faster, and in the simulated
+    cell order frames as well."""
+    keypoints: int = 32
+    """Maps of the spatial softmax: each gives one (x, y)."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -184,3 +184,10 @@ def spatial_softmax(maps: tf.Tensor) -> tf.Tensor:
     y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
     grid = tf.constant(np.stack([x.ravel(), y.ravel()]), tf.float32)  # [2, H W]
     return tf.reshape(tf.einsum("bpk,cp->bck", attention, grid), (-1, 2 * count))
+
+
+def resize(pictures: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """uint8[B, H, W, C] to uint8[B, *size, C], averaging over areas; as they are if the size is right already."""
+    if tuple(pictures.shape[1:3]) == tuple(size):
+        return tf.convert_to_tensor(pictures)
+    return tf.cast(tf.round(tf.image.resize(pictures, size, tf.image.ResizeMethod.AREA)), tf.uint8)

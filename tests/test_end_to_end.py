@@ -1,6 +1,6 @@
 """The whole loop in one test, stage by stage, by the functions that the command line calls. Read it top to bottom.
 
-    record -> ingest -> sketch -> reward model -> annotate -> BC and CRR -> evaluate -> ingest again
+    record -> ingest -> sketch -> reward model -> annotate -> BC and CRR -> evaluate -> ingest again -> select
 
 Everything is as small as can be: it shows how the stages meet, not how well anything is learned. Further down, the
 demo as a user runs it, killed in the middle and started again.
@@ -33,10 +33,19 @@ from pipeline import config as configs
 from pipeline import export
 from pipeline.annotate import sketch
 from pipeline.annotate.synthetic import AnnotatorConfig
-from pipeline.batch_rl import trainer
-from pipeline.batch_rl.config import BcConfig, BcTraining, CriticConfig, CrrConfig, CrrTraining, PolicyConfig
+from pipeline.batch_rl import selection, trainer
+from pipeline.batch_rl.config import (
+    BcConfig,
+    BcTraining,
+    CriticConfig,
+    CrrConfig,
+    CrrTraining,
+    PolicyConfig,
+    SelectConfig,
+)
+from pipeline.config import EncoderConfig
 from pipeline.reward_learning import train as reward_training
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig
+from pipeline.reward_learning.config import RankingConfig
 from robot.cell import rendering
 from robot.collect import CollectConfig, collect
 from robot.env import CellConfig
@@ -147,6 +156,15 @@ def test_the_loop(tmp_path):
     np.testing.assert_array_equal(*starts)
     again = annotate.annotate(AnnotateConfig(store.root, model))
     assert (again.rated, again.already) == (4, 12)
+
+    # Selection: all that is logged says which policy is best, and how it did where it was tried.
+    select = SelectConfig((tmp_path / "crr",), store.root, TASK, rewards=f"model:{model}", steps=20)
+    scores = selection.rank(select)
+    assert [score.policy_id for score in scores] == [evaluations[1].policy_id]
+    tried = store.predictions(card["model_id"], [e.episode_id for e in evaluations[1].episodes])
+    assert scores[0].predicted == pytest.approx(np.mean([values[1:].sum() for values in tried.values()]))
+    best = selection.keep_best(select, scores)
+    assert evaluate(EvaluateConfig(TASK, f"policy:{best[0]}", 1, cell=CELL)).policy_id == scores[0].policy_id
 
     # Nothing that came after ingest has touched what was recorded.
     assert raw.items() <= checksums(store.root / "episodes").items()

@@ -11,13 +11,19 @@ from datasets import files
 from datasets.console import console, print_table
 from pipeline.batch_rl.config import SelectConfig
 
+CRITERIA = ("value", "td_error", "action_gap", "predicted")
+"""What may foretell success."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Select(SelectConfig):
     """Ranks policies from logged data alone: the first one is worth a try on the robot.
 
     Each is judged by fitted Q evaluation on the episodes of the query. `value` is the discounted return that it
-    promises, between `low` and `high`; do not trust it where `td_error` is large beside it.
+    promises, between `low` and `high`; do not trust it where `td_error` is large beside it. Where policies were run and
+    recorded already, and a reward model has annotated that, `predicted` is the mean return of those episodes.
+
+    The best policy of each run is copied to `RUN/best`, in place of what was chosen before; its card says why.
     """
 
     env: str = ""
@@ -36,19 +42,32 @@ def main(args: list[str]) -> None:
 
     threads.for_dense_learners()
     scores = selection.rank(config)
+    kept = selection.keep_best(config, scores)
     entries: list[dict[str, Any]] = [dataclasses.asdict(score) | {"policy": str(score.policy)} for score in scores]
     result: dict[str, Any] = {"ranking": entries}
     if config.env:
-        rates = [_success(config, score.policy) for score in scores]
-        for entry, rate in zip(entries, rates, strict=True):
-            entry["success"] = rate
-        if len(scores) > 1:
-            result["rank_correlation"] = selection.rank_correlation([score.value for score in scores], rates)
+        for entry, score in zip(entries, scores, strict=True):
+            entry["success"] = _success(config, score.policy)
+        known = {name: [entry for entry in entries if entry[name] is not None] for name in CRITERIA}
+        result["rank_correlation"] = {
+            name: selection.rank_correlation([entry[name] for entry in some], [entry["success"] for entry in some])
+            for name, some in known.items()
+            if len(some) > 1
+        }
     if config.result is not None:
         files.write_atomically(config.result, json.dumps(result, indent=2))
-    print_table([{k: round(v, 3) if isinstance(v, float) else v for k, v in entry.items()} for entry in entries])
-    if "rank_correlation" in result:
-        console.print(f"rank correlation of value and success (Spearman): {result['rank_correlation']:.2f}")
+    told = [name for name in entries[0] if any(entry[name] is not None for entry in entries)]
+    print_table([{name: _cell(entry[name]) for name in told} for entry in entries])
+    for name, correlation in result.get("rank_correlation", {}).items():
+        console.print(f"rank correlation of {name} and success (Spearman): {correlation:.2f}")
+    for path in kept:
+        console.print(f"the best of its run: {path}", soft_wrap=True)
+
+
+def _cell(value: Any) -> Any:
+    if value is None:
+        return "-"
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _success(config: Select, policy: Path) -> float:

@@ -15,7 +15,8 @@ from datasets.presets import ObservationPreset
 from datasets.query import Query
 from datasets.store import Store
 from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig
-from pipeline.reward_learning.config import METHODS, EncoderConfig, RewardConfig, Selection
+from pipeline.config import EncoderConfig
+from pipeline.reward_learning.config import METHODS, RewardConfig, Selection
 
 _EVALUATION_SEED = 1_000_000
 # What rewards and policies do without: all that is not relative to the gripper. The rest tells where on the table the

@@ -9,6 +9,7 @@ import tensorflow as tf
 from datasets.errors import ArmchairError
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
+from pipeline.batch_rl.eye import NO_PICTURES, Eye
 from pipeline.batch_rl.learner import Feed, Learner, descend
 from pipeline.batch_rl.networks import Policy, make_critic
 from pipeline.optimisers import Adam
@@ -19,17 +20,23 @@ class CriticLearner(Learner):
 
     _config: ValueConfig
 
-    def __init__(self, config: ValueConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
-        """Builds critics for vectors of the given sizes."""
-        super().__init__(feed, seed)
+    def __init__(
+        self, config: ValueConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
+    ):  # fmt: skip
+        """Builds critics for vectors of the given sizes, and for pictures of these shapes."""
+        super().__init__(config, feed, seed, pictures)
         self._config = config
+        self._target_eye = Eye(config.eye, pictures)
         self.critic, self._target_critic = (
             make_critic(config.critic, config.gamma, config.memory.size) for _ in range(2)
         )
         for critic in (self.critic, self._target_critic):
-            critic(tf.zeros((1, observation_size)), tf.zeros((1, action_size)))
-        self._critic_optimiser = Adam(self.critic.trainable_variables)
-        self._online, self._targets = list(self.critic.variables), list(self._target_critic.variables)
+            critic(tf.zeros((1, observation_size + self.eye.size)), tf.zeros((1, action_size)))
+        self._judging = (*self.critic.trainable_variables, *self.eye.trainable_variables)
+        self._critic_optimiser = Adam(self._judging)
+        self._online = [*self.critic.variables, *self.eye.variables]
+        self._targets = [*self._target_critic.variables, *self._target_eye.variables]
         self._follow(1.0)
 
     def check_rewards(self, rewards: np.ndarray) -> tuple[float, float]:
@@ -59,13 +66,14 @@ class CriticLearner(Learner):
         for target, source in zip(self._targets, self._online, strict=True):
             target.assign(source if rate == 1 else target + rate * (source - target))
 
-    def _bootstrap(self, batch: SequenceBatch, action: tf.Tensor) -> tf.Tensor:
+    def _bootstrap(self, batch: SequenceBatch, following: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """What the critic should predict, if these actions, float32[N, A], follow where the transitions lead.
+
+        `following` is what the target eye sees from the second observation on, float32[L, B, D].
 
         Target networks do not see the first observation: their memory begins one step later than that of the networks
         that learn, so both look back equally far (Acme's recurrent CRR).
         """
-        following = batch.observation[1:]  # [L, B, D]
         states = self._target_critic.states(following[:-1], batch.action[1:])  # [L, B, S]
         predicted = self._target_critic(batch.where_they_lead(following), action, batch.where_they_lead(states))
         discount = self._config.gamma * batch.rows(batch.discount)
@@ -75,7 +83,7 @@ class CriticLearner(Learner):
         """One step; returns the norm of the gradient."""
         config = self._config
         return descend(
-            tape, loss, self.critic, self._critic_optimiser, config.critic_learning_rate, config.max_gradient_norm
+            tape, loss, self._judging, self._critic_optimiser, config.critic_learning_rate, config.max_gradient_norm
         )
 
 
@@ -95,16 +103,16 @@ class ActorCritic(CriticLearner):
 
     def __init__(
         self, config: ActorCriticConfig, policy: Policy, target_policy: Policy | None, feed: Feed,
-        observation_size: int, action_size: int, seed: int,
+        observation_size: int, action_size: int, seed: int, pictures: Mapping[str, tuple[int, ...]],
     ):  # fmt: skip
-        """Builds critics, and every variable of the policies, for vectors of the given sizes.
+        """Builds critics, and every variable of the policies, for vectors of the given sizes and such pictures.
 
         `target_policy` is made like `policy`; None where the algorithm asks for no such actions.
         """
-        super().__init__(config, feed, observation_size, action_size, seed)
+        super().__init__(config, feed, observation_size, action_size, seed, pictures)
         self.policy, self._target_policy = policy, target_policy
         for actor in filter(None, (policy, target_policy)):
-            actor(tf.zeros((1, observation_size)))
+            actor(tf.zeros((1, observation_size + self.eye.size)))
         self._policy_optimiser = Adam(self.policy.trainable_variables)
         if target_policy:
             self._online += policy.variables
@@ -119,8 +127,8 @@ class ActorCritic(CriticLearner):
         config = self._config
         return {
             "policy_gradient_norm": descend(
-                policy_tape, policy_loss, self.policy, self._policy_optimiser, config.policy_learning_rate,
-                config.max_gradient_norm, policy_due,
+                policy_tape, policy_loss, self.policy.trainable_variables, self._policy_optimiser,
+                config.policy_learning_rate, config.max_gradient_norm, policy_due,
             ),
             "critic_gradient_norm": self._descend_critic(critic_tape, critic_loss),
         }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
+from pipeline.config import EncoderConfig
 
 
 class AdvantageMode(enum.StrEnum):
@@ -78,12 +79,34 @@ class MemoryConfig:
             )
 
 
+SMALL_ENCODER = EncoderConfig((8, 16, 32), blocks=1)
+"""A quarter of the reward model's cost: a learner looks at each picture some hundred times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EyeConfig:
+    """How pictures are looked at, where observations have some: `--observations pixels`."""
+
+    # One a camera, shared by policy and critic, and taught by the critic alone (Acme); of BC, by the policy.
+    encoder: EncoderConfig = SMALL_ENCODER
+    image_size: tuple[int, int] = (64, 64)  # pixels (H, W), to which pictures are resized; as the sketching paper's
+    shift: int = 4  # pixels by which each picture is shifted at random; Yarats et al. 2021 (DrQ), of 84
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig:
+    """What the networks of all agents have in common."""
+
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    eye: EyeConfig = dataclasses.field(default_factory=EyeConfig)
+
+
 SCALAR_TWINS = CriticConfig(distributional=False, twin=True)
 """What TD3 brought, and most offline methods since use."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ValueConfig:
+class ValueConfig(AgentConfig):
     """What everything with a critic has in common."""
 
     critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
@@ -92,7 +115,6 @@ class ValueConfig:
     gamma: float = 0.99  # discount a step; in all of the papers
     target_period: int = 100  # steps between two updates of the target networks; Acme
     target_rate: float = 1.0  # how far they then go towards the weights: 1 copies them
-    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)  # of all networks
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for numbers that mean nothing."""
@@ -117,17 +139,34 @@ class ActorCriticConfig(ValueConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class BcConfig:
+class BcConfig(AgentConfig):
     """Behaviour cloning: maximise the likelihood of the logged actions, whoever took them.
 
     Minimises E[-log pi(a|s)] over the data. The policy network, and so the density, is CRR's: the two differ in the
-    weights of the actions alone. Rewards are not used.
+    weights of the actions alone.
+
+    Filtered, it clones good episodes alone, and rewards tell which: those that ended well by `success_above`, and of
+    these the `best` by their return, the undiscounted sum of rewards; of equal ones, those stored first. The latter is
+    %BC of Chen et al., *Decision Transformer*, NeurIPS 2021 (arXiv 2106.01345), which counts steps, not episodes.
     """
 
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
-    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     learning_rate: float = 3e-4  # of Adam; our choice
     max_gradient_norm: float = 40.0  # as for CRR
+    best: float = 1.0  # share of the episodes that is cloned; 1: all
+    # Clone the episodes of which one of the last ten rewards (a second, at 10 Hz) is higher; None: whatever their end.
+    # 0.5 is what the reports on reward models call solved.
+    success_above: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for a share that is none."""
+        if not 0 < self.best <= 1:
+            raise ArmchairError(f"best={self.best} is no share of the episodes: give a number above 0, at most 1")
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether rewards decide what is cloned."""
+        return self.best < 1 or self.success_above is not None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,6 +298,13 @@ class FqeConfig(ValueConfig):
     target_period: int = 25  # steps; as often as what `SelectConfig.steps` says of them asks for
 
 
+class Criterion(enum.StrEnum):
+    """What policies are ranked by."""
+
+    VALUE = "value"  # the return that fitted Q evaluation promises
+    PREDICTED = "predicted"  # the return of their own recorded episodes, by a reward model
+
+
 @dataclasses.dataclass(frozen=True)
 class SelectConfig:
     """A ranking of policies from logged data alone."""
@@ -268,6 +314,7 @@ class SelectConfig:
     task: str  # the task that is rewarded, e.g. lift_green
     query: str = ""  # episodes to judge by; empty: all
     rewards: str = "true"  # true, sketch, or model:<folder or id of a reward model>
+    by: Criterion = Criterion.VALUE  # predicted: the return of recorded episodes of the policies, by the reward model
     batch_size: int = 256  # transitions; as in training
     steps: int = 10_000  # updates for each policy: after 400 targets, 0.99^400 = 2 % of the first guess is left
     seed: int = 0
@@ -287,6 +334,8 @@ class TrainConfig:
     observations: ObservationPreset = ObservationPreset.PROPRIO  # which observations the policy gets
     without: tuple[str, ...] = ()  # of these, none whose name begins so: noisy sensors get learned by heart
     task_share: float = 0.25  # of each batch from the task's own episodes, as in the sketching paper (recalled)
+    demonstrations: str = ""  # a query, e.g. "tag=demonstration": episodes to learn from besides those of `query`
+    demonstration_share: float = 0.0  # of each batch from these, as R2D3's agents have it, for rewards that are rare
     batch_size: int = 256  # transitions; RL Unplugged. With a memory, stretches of them: 64 do
     steps: int = 10_000  # updates
     seed: int = 0
@@ -299,8 +348,19 @@ class TrainConfig:
         for name in ("checkpoint_every", "snapshot_every"):
             if getattr(self, name) % self.fused:
                 raise ArmchairError(f"{name}={getattr(self, name)} is no multiple of fused={self.fused}: make it one")
-        if not 0 <= self.task_share <= 1:
-            raise ArmchairError(f"task_share={self.task_share} is not a share: give a number in [0, 1]")
+        for name in ("task_share", "demonstration_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ArmchairError(f"{name}={getattr(self, name)} is not a share: give a number in [0, 1]")
+        if self.task_share + self.demonstration_share > 1:
+            raise ArmchairError(
+                f"task_share={self.task_share} and demonstration_share={self.demonstration_share} are more than a "
+                "whole batch: lower one"
+            )
+        if bool(self.demonstrations) != bool(self.demonstration_share):
+            raise ArmchairError(
+                f"demonstrations={self.demonstrations!r} with demonstration_share={self.demonstration_share}: give "
+                "both, or neither"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,8 +368,17 @@ class BcTraining(TrainConfig):
     """Behaviour cloning from logged data."""
 
     name: ClassVar[str] = "bc"
-    rewards: str = "none"  # not used
+    rewards: str = "none"  # used only if it is filtered
     method: BcConfig = dataclasses.field(default_factory=BcConfig)
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that cannot work together, or a filter without rewards."""
+        super().__post_init__()
+        if self.method.is_filtered and self.rewards == "none":
+            raise ArmchairError(
+                "only rewards tell which episodes are good: add --rewards true, sketch or model:<id>, or leave out "
+                "--method.best and --method.success-above"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import CrrConfig
+from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
 from pipeline.batch_rl.networks import MixturePolicy
 
@@ -28,10 +29,13 @@ class CrrLearner(ActorCritic):
     policy: MixturePolicy
     _target_policy: MixturePolicy
 
-    def __init__(self, config: CrrConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+    def __init__(
+        self, config: CrrConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
+    ):  # fmt: skip
         """Builds networks for vectors of the given sizes."""
         policy, target_policy = (MixturePolicy(action_size, config.policy, config.memory.size) for _ in range(2))
-        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
+        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed, pictures)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
@@ -39,13 +43,13 @@ class CrrLearner(ActorCritic):
         self._refresh_targets(step)
         for_target, for_policy = tf.unstack(tf.random.split(key, 2))
         target = self._target(batch, for_target)
-        observation, action = batch.observation[:-1], batch.action  # [L, B, D], [L, B, A]
         with tf.GradientTape() as critic_tape:
-            predicted, states = self.critic.unroll(observation, action, batch.rows)  # [N, P], [L + 1, B, S]
+            observation = self.eye(batch.before)  # [L, B, D]
+            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
             critic_loss = self.critic.loss(predicted, target)
         with tf.GradientTape() as policy_tape:
             mixture = self.policy.unroll(observation, batch.rows)
-            log_prob = mixture.log_prob(batch.rows(action))  # [N]
+            log_prob = mixture.log_prob(batch.rows(batch.action))  # [N]
         # Outside the tapes: the critic judges actions, and learns nothing from the policy's loss.
         q = self.critic.mean(predicted)  # [N]
         sampled = mixture.sample(config.samples, for_policy)  # [N, m, A]
@@ -66,6 +70,6 @@ class CrrLearner(ActorCritic):
 
     def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
         """What the critic should predict, float32[N, P]."""
-        following = batch.observation[1:]  # [L, B, D]
+        following = self._target_eye(batch.after)  # [L, B, D]
         action = self._target_policy.unroll(following, batch.where_they_lead).sample(1, key)[:, 0]  # [N, A]
-        return self._bootstrap(batch, action)
+        return self._bootstrap(batch, following, action)

@@ -9,6 +9,7 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import D4pgConfig
+from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
 from pipeline.batch_rl.networks import DeterministicPolicy
 
@@ -28,12 +29,15 @@ class D4pgLearner(ActorCritic):
     policy: DeterministicPolicy
     _target_policy: DeterministicPolicy
 
-    def __init__(self, config: D4pgConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+    def __init__(
+        self, config: D4pgConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
+    ):  # fmt: skip
         """Builds networks for vectors of the given sizes."""
         policy, target_policy = (
             DeterministicPolicy(action_size, config.layer_sizes, config.memory.size) for _ in range(2)
         )
-        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
+        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed, pictures)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
@@ -41,8 +45,8 @@ class D4pgLearner(ActorCritic):
         config = self._config
         self._refresh_targets(step)
         target = self._target(batch)
-        observation = batch.observation[:-1]  # [L, B, D]
         with tf.GradientTape() as critic_tape:
+            observation = self.eye(batch.before)  # [L, B, D]
             predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
             critic_loss = self.critic.loss(predicted, target)
         before = batch.rows(states[:-1])  # [N, S]
@@ -65,4 +69,5 @@ class D4pgLearner(ActorCritic):
 
     def _target(self, batch: SequenceBatch) -> tf.Tensor:
         """What the critic should predict, float32[N, P]."""
-        return self._bootstrap(batch, self._target_policy.unroll(batch.observation[1:], batch.where_they_lead))
+        following = self._target_eye(batch.after)  # [L, B, D]
+        return self._bootstrap(batch, following, self._target_policy.unroll(following, batch.where_they_lead))

@@ -1,42 +1,67 @@
 """What offline learners are given: logged episodes, in the learner's units, and batches of them."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from datasets import feeds, presets
-from datasets.errors import SpecMismatchError
+from datasets.console import console
+from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
 from datasets.reward_source import RewardSource
 from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
 from pipeline import export
-from pipeline.batch_rl.config import ActorCriticConfig, FqeConfig, Method, Training
+from pipeline.batch_rl.config import ActorCriticConfig, BcConfig, FqeConfig, Method, Training
 from pipeline.batch_rl.policy import ActionRange
 from pipeline.networks import Normaliser
+
+_END = 10  # transitions, a second: one frame's prediction may dip, and a moment before the end is as good
 
 
 class Data:
     """What is trained on: transitions in the learner's units, and the feed of their batches."""
 
     def __init__(self, config: Training):
-        """Loads the episodes. Raises ArmchairError as `datasets.feeds.load_transitions`."""
+        """Loads the episodes.
+
+        Raises:
+          ArmchairError: as `datasets.feeds.load_transitions`, `datasets.feeds.mixture` and `good_episodes`.
+        """
         store = Store.open(config.store)
-        rows = store.query(Query.parse(config.query), require=True)
+        selected = store.query(Query.parse(config.query), require=True)
+        shown = store.query(Query.parse(config.demonstrations), require=True) if config.demonstrations else []
+        rows = list({row.episode_id: row for row in [*selected, *shown]}.values())
         self.rewards = reward_source(config.rewards)
+        if isinstance(config.method, BcConfig) and config.method.is_filtered:
+            rows = _filter(store, rows, config.method, self.rewards, config.task)
         keys = _observation_keys(store, rows, config)
         logged = feeds.load_transitions(store, rows, keys, self.rewards, config.task)
         self.actions = ActionRange.of(logged.action)
         self.transitions = dataclasses.replace(logged, action=self.actions.to_unit(logged.action))
         self.normaliser = Normaliser.fit(logged.observation)
-        task_of = {row.episode_id: row.task_id for row in rows}
-        own = [task_of[episode_id] == config.task for episode_id in logged.episode_ids]
-        groups = feeds.mixture(logged, own, config.task_share, config.batch_size)
+
+        def among(some: Sequence[EpisodeRow]) -> list[bool]:
+            ids = {row.episode_id for row in some}
+            return [episode_id in ids for episode_id in logged.episode_ids]
+
+        shares = {
+            "task": (config.task_share, among([row for row in selected if row.task_id == config.task])),
+            "demonstration": (config.demonstration_share, among(shown)),
+        }
+        groups = feeds.mixture(logged, among(selected), shares, config.batch_size)
         frames = self.normaliser({k: tf.constant(v) for k, v in logged.observation.items()})  # [F, D]
         self.feed = make_feed(config.method, frames, self.transitions, groups, config.seed)
+
+    @property
+    def pictures(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each camera's, by name."""
+        return {name: spec.shape for name, spec in self.transitions.inputs.items() if spec.is_image}
 
     @property
     def summary(self) -> dict[str, int | str]:
@@ -64,6 +89,43 @@ def make_feed(
     if method.memory.size:
         return SequenceFeed(frames, transitions, groups, method.memory.sequence, seed, n_step, gamma)
     return TransitionFeed(frames, feeds.n_step(transitions, n_step, gamma), groups, seed)
+
+
+def _filter(
+    store: Store, rows: Sequence[EpisodeRow], method: BcConfig, rewards: RewardSource, task_id: str
+) -> list[EpisodeRow]:
+    """The rows of the episodes that are good enough to be cloned."""
+    transitions = feeds.load_transitions(store, rows, (), rewards, task_id)
+    good = set(itertools.compress(transitions.episode_ids, good_episodes(transitions, method)))
+    console.print(f"cloning {len(good)} of {len(rows)} episodes")
+    return [row for row in rows if row.episode_id in good]
+
+
+def good_episodes(transitions: Transitions, config: BcConfig) -> np.ndarray:
+    """bool[E]: which episodes filtered behaviour cloning keeps, as `BcConfig` says.
+
+    Raises:
+      ArmchairError: if none ended well, or all those that did are equally good.
+    """
+    rewards = np.split(transitions.reward, np.flatnonzero(np.diff(transitions.episode)) + 1)  # of each episode
+    kept = np.arange(len(rewards))
+    if config.success_above is not None:
+        highest = np.array([r[-_END:].max() for r in rewards])  # [E]
+        kept = np.flatnonzero(highest > config.success_above)
+        if not len(kept):
+            raise ArmchairError(
+                f"no episode ends with a reward above success_above={config.success_above:g}, the highest is "
+                f"{highest.max():.3g}: lower it, or select other episodes"
+            )
+    if config.best < 1:
+        returns = np.array([r.sum(dtype=np.float64) for r in rewards])[kept]
+        if len(kept) > 1 and np.ptp(returns) == 0:
+            raise ArmchairError(
+                f"all {len(kept)} episodes have the return {returns[0]:.3g}, so none is the best: leave out "
+                "--method.best, or take other rewards"
+            )
+        kept = kept[np.argsort(-returns, kind="stable")[: max(1, round(config.best * len(kept)))]]
+    return np.isin(np.arange(len(rewards)), kept)
 
 
 def reward_source(text: str) -> RewardSource:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.actor_critic import CriticLearner
 from pipeline.batch_rl.config import FqeConfig
+from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
 
 
@@ -24,20 +25,23 @@ class FqeLearner(CriticLearner):
         "critic_gradient_norm": "before clipping; below the clip (40)",
     }
 
-    def __init__(self, config: FqeConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+    def __init__(
+        self, config: FqeConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
+    ):  # fmt: skip
         """Builds critics for vectors of the given sizes, the observation's without the action."""
-        super().__init__(config, feed, observation_size, action_size, seed)
+        super().__init__(config, feed, observation_size, action_size, seed, pictures)
         self._sizes = (observation_size, action_size)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic."""
         del key  # nothing is drawn
         self._refresh_targets(step)
-        observation, chosen = tf.split(batch.observation, self._sizes, -1)  # [L + 1, B, D], [L + 1, B, A]
-        plain = batch._replace(observation=observation)
-        target = self._bootstrap(plain, plain.where_they_lead(chosen[1:]))
+        following, chosen = tf.split(batch.after, self._sizes, -1)  # [L, B, D], [L, B, A]
+        target = self._bootstrap(batch, following, batch.where_they_lead(chosen))
+        observation, _ = tf.split(batch.before, self._sizes, -1)
         with tf.GradientTape() as tape:
-            predicted, _ = self.critic.unroll(observation[:-1], batch.action, batch.rows)  # [N, P]
+            predicted, _ = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P]
             loss = self.critic.loss(predicted, target)
         return {
             "critic_loss": loss,

@@ -9,6 +9,7 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import IqlConfig, WeightMode
+from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed, descend
 from pipeline.batch_rl.networks import MixturePolicy, StateValue
 from pipeline.optimisers import Adam
@@ -30,12 +31,15 @@ class IqlLearner(ActorCritic):
     _config: IqlConfig
     policy: MixturePolicy
 
-    def __init__(self, config: IqlConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
+    def __init__(
+        self, config: IqlConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
+    ):  # fmt: skip
         """Builds networks for vectors of the given sizes."""
         policy = MixturePolicy(action_size, config.policy, config.memory.size)
-        super().__init__(config, policy, None, feed, observation_size, action_size, seed)
+        super().__init__(config, policy, None, feed, observation_size, action_size, seed, pictures)
         self.value = StateValue(config.critic.layer_sizes, config.memory.size)
-        self.value.unroll(tf.zeros((1, 1, observation_size)), lambda hidden: hidden[0])
+        self.value.unroll(tf.zeros((1, 1, observation_size + self.eye.size)), lambda hidden: hidden[0])
         self._value_optimiser = Adam(self.value.trainable_variables)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -43,21 +47,22 @@ class IqlLearner(ActorCritic):
         del key  # nothing is drawn
         config = self._config
         self._refresh_targets(step)
-        observation, action = batch.observation[:-1], batch.action  # [L, B, D], [L, B, A]
-        judged, _ = self._target_critic.unroll(observation, action, batch.rows)
+        with tf.GradientTape() as critic_tape:
+            observation = self.eye(batch.before)  # [L, B, D]
+            predicted, _ = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P]
+        judged, _ = self._target_critic.unroll(self._target_eye(batch.before), batch.action, batch.rows)
         q = self._target_critic.mean(judged)  # [N]
         with tf.GradientTape() as value_tape:
             value = self.value.unroll(observation, batch.rows)  # [N]
             value_loss = losses.expectile_loss(value, q, config.expectile)
-        following = self.value.unroll(batch.observation[1:], batch.where_they_lead)  # [N]
+        following = self.value.unroll(self._target_eye(batch.after), batch.where_they_lead)  # [N]
         target = batch.rows(batch.reward) + config.gamma * batch.rows(batch.discount) * following
-        with tf.GradientTape() as critic_tape:
-            predicted, _ = self.critic.unroll(observation, action, batch.rows)  # [N, P]
+        with critic_tape:
             critic_loss = self.critic.loss(predicted, target[:, None])
         advantage = q - value
         weight = losses.weights(WeightMode.EXP, advantage, config.beta, config.cap)
         with tf.GradientTape() as policy_tape:
-            log_prob = self.policy.unroll(observation, batch.rows).log_prob(batch.rows(action))  # [N]
+            log_prob = self.policy.unroll(observation, batch.rows).log_prob(batch.rows(batch.action))  # [N]
             policy_loss = losses.weighted_imitation_loss(log_prob, weight)
         return {
             "policy_loss": policy_loss,
@@ -65,8 +70,8 @@ class IqlLearner(ActorCritic):
             "q": tf.reduce_mean(self.critic.mean(predicted)),
             "value_loss": value_loss,
             "value_gradient_norm": descend(
-                value_tape, value_loss, self.value, self._value_optimiser, config.critic_learning_rate,
-                config.max_gradient_norm,
+                value_tape, value_loss, self.value.trainable_variables, self._value_optimiser,
+                config.critic_learning_rate, config.max_gradient_norm,
             ),
             "advantage": tf.reduce_mean(advantage),
             "weight": tf.reduce_mean(weight),

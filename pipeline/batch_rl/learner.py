@@ -14,7 +14,7 @@ So restoring the variables resumes exactly.
 import abc
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,8 @@ import tensorflow as tf
 from datasets import files
 from datasets.feeds import Batch
 from datasets.sequences import SequenceBatch
+from pipeline.batch_rl.config import AgentConfig
+from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.networks import Policy
 from pipeline.optimisers import Adam
 
@@ -39,14 +41,17 @@ class Learner(tf.Module, abc.ABC):
 
     policy: Policy
 
-    def __init__(self, feed: Feed, seed: int):
-        """Makes a learner at step 0.
+    def __init__(self, config: AgentConfig, feed: Feed, seed: int, pictures: Mapping[str, tuple[int, ...]]):
+        """Makes a learner at step 0, and its eye.
 
         Args:
+          config: of the agent.
           feed: gives the batches.
           seed: of the random numbers drawn while learning; initial weights follow TensorFlow's global seed.
+          pictures: shape of each camera's, as logged; see `eye.Eye`.
         """
         super().__init__()
+        self.eye = Eye(config.eye, pictures)
         self._feed = feed
         self._seed = seed
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
@@ -88,7 +93,9 @@ class Learner(tf.Module, abc.ABC):
             step = self._step.read_value()
             batch = self._feed(step)
             stretches = SequenceBatch.of(batch) if isinstance(batch, Batch) else batch
-            metrics = self.update(stretches, step, tf.stack([tf.constant(self._seed, tf.int64), step]))
+            key = tf.stack([tf.constant(self._seed, tf.int64), step])
+            seen = self.eye.augment(stretches.observation, tf.random.fold_in(key, 1))
+            metrics = self.update(stretches._replace(observation=seen), step, key)
             sums = {name: sums[name] + metrics[name] for name in self.METRICS}
             self._step.assign_add(1)
         return {name: value / tf.cast(count, tf.float32) for name, value in sums.items()}
@@ -105,11 +112,11 @@ class Learner(tf.Module, abc.ABC):
 
 
 def descend(
-    tape: tf.GradientTape, loss: tf.Tensor, network: tf.Module, optimiser: Adam, learning_rate: float, max_norm: float,
-    due: bool | tf.Tensor = True,
+    tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable], optimiser: Adam, learning_rate: float,
+    max_norm: float, due: bool | tf.Tensor = True,
 ) -> tf.Tensor:  # fmt: skip
-    """One step of a network's optimiser down the gradient, if it is due, clipped to a global norm; returns the norm."""
-    gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, network.trainable_variables), max_norm)
+    """One step of an optimiser down the gradient, if it is due, clipped to a global norm; returns the norm."""
+    gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, variables), max_norm)
     if due:
         optimiser.apply(gradients, learning_rate)
     return norm

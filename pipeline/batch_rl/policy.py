@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.features import ArraySpec
+from datasets.feeds import Observation
 from pipeline import export
+from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.networks import Policy
 from pipeline.networks import Normaliser
 
@@ -49,10 +51,13 @@ class ExportedPolicy(tf.Module):
     - `follow({name: [T, ...]}) -> float32[T, A]`: what it would do in each frame of an episode, from its beginning
     """
 
-    def __init__(self, policy: Policy, normaliser: Normaliser, actions: ActionRange, inputs: Mapping[str, ArraySpec]):
+    def __init__(
+        self, policy: Policy, eye: Eye, normaliser: Normaliser, actions: ActionRange, inputs: Mapping[str, ArraySpec]
+    ):
         """Joins what training kept apart."""
         super().__init__()
-        self._policy, self._normaliser, self._actions = policy, normaliser, actions
+        self._policy, self._eye, self._normaliser, self._actions = policy, eye, normaliser, actions
+        self._cameras = [name for name, spec in inputs.items() if spec.is_image]
         observation = export.input_signature(inputs)
         state = tf.TensorSpec((None, policy.state_size), tf.float32, "state")
         self.act = tf.function(self._act, input_signature=[*observation, state])
@@ -62,14 +67,21 @@ class ExportedPolicy(tf.Module):
         self.follow = tf.function(self._follow, input_signature=observation)
 
     def _act(self, observation: Mapping[str, tf.Tensor], state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        made, after = self._policy(self._normaliser(observation), state)
+        made, after = self._policy(self._see(observation), state)
         return self._actions.from_unit(self._policy.best(made)), after
+
+    def _see(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """float32[B, D], as in training."""
+        vector = self._normaliser(observation)
+        if not self._cameras:
+            return vector
+        return self._eye(Observation(vector, {camera: observation[camera] for camera in self._cameras}))
 
     def _initial_state(self, seeds: tf.Tensor) -> tf.Tensor:
         return tf.zeros((tf.size(seeds), self._policy.state_size))
 
     def _follow(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        frames = self._normaliser(observation)[:, None]  # [T, 1, D]
+        frames = self._see(observation)[:, None]  # [T, 1, D]
         made = self._policy.unroll(frames, lambda hidden: hidden[:, 0])
         return self._actions.from_unit(self._policy.best(made))
 
@@ -78,6 +90,7 @@ def save_policy(
     path: Path,
     name: str,
     policy: Policy,
+    eye: Eye,
     normaliser: Normaliser,
     actions: ActionRange,
     inputs: Mapping[str, ArraySpec],
@@ -89,12 +102,13 @@ def save_policy(
       path: of the model folder.
       name: of the algorithm; with the hash of the weights it makes the policy's id, "<name>-<8 hex digits>".
       policy: the trained network.
+      eye: through which it sees.
       normaliser: of its observations.
       actions: their range.
       inputs: shape and dtype of each observation, as logged.
       card: what else is known: task, rewards, data, config, step.
     """
-    model_hash = export.fingerprint([*normaliser.variables, *policy.variables])
+    model_hash = export.fingerprint([*normaliser.variables, *eye.variables, *policy.variables])
     own = {
         "kind": "policy",
         "policy_id": f"{name}-{model_hash[:8]}",
@@ -106,4 +120,4 @@ def save_policy(
             "maximum": actions.maximum.tolist(),
         },
     }
-    return export.save_model(path, ExportedPolicy(policy, normaliser, actions, inputs), {**card, **own})
+    return export.save_model(path, ExportedPolicy(policy, eye, normaliser, actions, inputs), {**card, **own})

@@ -1,7 +1,10 @@
 """Which policy to try on the robot, told from logged data alone."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +12,18 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-from datasets import console, feeds
+from datasets import console, feeds, files, schema
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import export
-from pipeline.batch_rl.config import SelectConfig
+from pipeline.batch_rl.config import Criterion, SelectConfig
 from pipeline.batch_rl.data import reward_source
 from pipeline.batch_rl.fqe import FqeLearner
 from pipeline.batch_rl.policy import ActionRange
+from pipeline.batch_rl.sentinel import Sentinel
 from pipeline.networks import Normaliser
 
 _FUSED = 100  # updates a call
@@ -36,6 +41,11 @@ class Score:
     high: float
     td_error: float  # mean size of r + gamma d Q(s', pi(s')) - Q(s, a): large, and the value is not to be trusted
     action_gap: float  # mean Q(s, pi(s)) less that of an action logged in another state: 0, and no action matters
+    # Of the policy's own episodes in the store: mean return (the undiscounted sum of rewards) by the reward model, with
+    # its interval. None: the rewards are no model's, or none of these episodes is annotated.
+    predicted: float | None
+    predicted_low: float | None
+    predicted_high: float | None
 
 
 def find_policies(runs: Sequence[Path]) -> list[Path]:
@@ -58,7 +68,7 @@ def find_policies(runs: Sequence[Path]) -> list[Path]:
 
 
 def rank(config: SelectConfig) -> list[Score]:
-    """Judges policies; the one with the highest value comes first.
+    """Judges policies; the best one comes first, and those of which nothing is known come last.
 
     Raises:
       ArmchairError: if there is no policy or nothing to judge by, or an estimate diverges.
@@ -68,7 +78,14 @@ def rank(config: SelectConfig) -> list[Score]:
     store = Store.open(config.store)
     rows = store.query(Query.parse(config.query), require=True)
     keys = sorted(set().union(*(card["inputs"] for card in cards.values())))
-    logged = feeds.load_transitions(store, rows, keys, reward_source(config.rewards), config.task)
+    rewards = reward_source(config.rewards)
+    returns = {path: _predicted_returns(store, card["policy_id"], rewards, config.task) for path, card in cards.items()}
+    if config.by == Criterion.PREDICTED and not any(map(len, returns.values())):
+        raise ArmchairError(
+            f"no episode of these policies in {config.store} has rewards of a model ({config.rewards}): run them with "
+            "`armchair evaluate --out`, ingest and annotate what they did, or rank --by value"
+        )
+    logged = feeds.load_transitions(store, rows, keys, rewards, config.task)
     actions = ActionRange.of(logged.action)
     data = dataclasses.replace(logged, action=actions.to_unit(logged.action))
     frames = Normaliser.fit(data.observation)(_tensors(data.observation)).numpy()  # [F, D]
@@ -78,11 +95,45 @@ def rank(config: SelectConfig) -> list[Score]:
         for path, card in cards.items():
             if card["model_hash"] not in seen:  # the last policy is often the last snapshot, too
                 chosen = actions.to_unit(_act(path, card, logged))  # [F, A]
-                learner = _fit(config, data, np.concatenate([frames, chosen], 1), lambda: bar.advance(task, _FUSED))
-                scores.append(_score(path, card, learner, data, frames, chosen, config))
+                name = f"the estimate of {path}"
+                learner = _fit(config, data, np.concatenate([frames, chosen], 1), name, partial(bar.advance, task))
+                scores.append(_score(path, card, learner, data, frames, chosen, returns[path], config))
             seen.add(card["model_hash"])
         bar.update(task, completed=len(cards) * config.steps)
-    return sorted(scores, key=lambda score: -score.value)
+    known = {score: getattr(score, config.by) for score in scores}
+    return sorted(scores, key=lambda score: np.inf if known[score] is None else -known[score])
+
+
+def keep_best(config: SelectConfig, scores: Sequence[Score]) -> list[Path]:
+    """Copies the best policy of each run folder to `RUN/best`, whole or not at all, in place of what stood there.
+
+    The card of the copy says how it was chosen, in `selection`. No link, so that a run may be moved and thinned out. A
+    run of which nothing is known, by what is ranked by, keeps what it has.
+
+    Args:
+      config: what was ranked, and how.
+      scores: what `rank` returned.
+
+    Returns:
+      The folders of the copies.
+    """
+    kept = []
+    for run in config.runs:
+        if (run / "card.json").exists():  # a policy, not a run
+            continue
+        own = {export.load_card(path, "policy")["policy_id"] for path in find_policies([run])}
+        best = next(score for score in scores if score.policy_id in own)
+        if getattr(best, config.by) is None:
+            continue
+        reason = {k: v for k, v in dataclasses.asdict(best).items() if k not in ("policy", "policy_id", "step")}
+        reason |= {"by": config.by, "task_id": config.task, "query": config.query}
+        reason["rewards"] = str(reward_source(config.rewards))
+        with files.staged_directory(run / "best") as staged:
+            shutil.copytree(best.policy, staged, dirs_exist_ok=True)
+            card = export.load_card(best.policy, "policy") | {"selection": reason}
+            (staged / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True))
+        kept.append(run / "best")
+    return kept
 
 
 def rank_correlation(values: Sequence[float], successes: Sequence[float]) -> float:
@@ -90,6 +141,15 @@ def rank_correlation(values: Sequence[float], successes: Sequence[float]) -> flo
     if min(len(set(values)), len(set(successes))) < 2:
         return 0.0
     return float(stats.spearmanr(values, successes).statistic)
+
+
+def _predicted_returns(store: Store, policy_id: str, rewards: RewardSource, task_id: str) -> np.ndarray:
+    """float[E]: of the episodes that the policy was recorded in at the task and the model has annotated."""
+    if rewards.kind != RewardKind.MODEL:
+        return np.zeros(0)
+    ids = [row.episode_id for row in store.query(Query(policy_id=policy_id, task_id=task_id))]
+    predicted = store.predictions(rewards.name, ids)
+    return np.array([schema.transition_rewards(predicted[i]).sum(dtype=float) for i in ids if i in predicted])
 
 
 def _act(path: Path, card: Mapping[str, Any], logged: Transitions) -> np.ndarray:
@@ -111,7 +171,9 @@ def _act(path: Path, card: Mapping[str, Any], logged: Transitions) -> np.ndarray
     )
 
 
-def _fit(config: SelectConfig, data: Transitions, frames: np.ndarray, advance: Any) -> FqeLearner:
+def _fit(
+    config: SelectConfig, data: Transitions, frames: np.ndarray, what: str, advance: Callable[[int], None]
+) -> FqeLearner:
     """The value of the policy whose actions stand behind the observations in `frames`, float32[F, D + A]."""
     action_size = data.action.shape[1]
     feed = TransitionFeed(
@@ -119,18 +181,17 @@ def _fit(config: SelectConfig, data: Transitions, frames: np.ndarray, advance: A
     )
     tf.random.set_seed(config.seed)  # all policies are judged from the same weights and the same batches
     learner = FqeLearner(config.method, feed, frames.shape[1] - action_size, action_size, config.seed)
-    learner.check_rewards(data.reward)
+    sentinel = Sentinel(learner.check_rewards(data.reward), what=what)
     while learner.step < config.steps:
-        metrics = learner.run(min(_FUSED, config.steps - learner.step))
-        if bad := [name for name, value in metrics.items() if not np.isfinite(value)]:
-            raise ArmchairError(f"the estimate diverged: {bad[0]} is not finite; lower --method.critic-learning-rate")
-        advance()
+        count = min(_FUSED, config.steps - learner.step)
+        sentinel.look(learner.run(count), learner.step)
+        advance(count)
     return learner
 
 
 def _score(
     path: Path, card: Mapping[str, Any], learner: FqeLearner, data: Transitions, frames: np.ndarray,
-    chosen: np.ndarray, config: SelectConfig,
+    chosen: np.ndarray, returns: np.ndarray, config: SelectConfig,
 ) -> Score:  # fmt: skip
     own = learner.value(frames, chosen).numpy()  # [F]: Q(s, pi(s))
     of_logged = learner.value(frames[data.frame], data.action).numpy()  # [N]
@@ -140,11 +201,14 @@ def _score(
     starts = own[data.frame[first]]  # [E]
     low, high = _interval(starts, config.seed)
     target = data.reward + config.method.gamma * data.discount * own[data.next_frame]
+    td_error = float(np.abs(target - of_logged).mean())
+    action_gap = float((own[data.frame] - of_others).mean())
+    predicted: tuple[float | None, ...] = (None, None, None)
+    if len(returns):
+        predicted = (float(returns.mean()), *_interval(returns, config.seed))
     return Score(
-        path, card["policy_id"], card["step"], float(starts.mean()), low, high,
-        td_error=float(np.abs(target - of_logged).mean()),
-        action_gap=float((own[data.frame] - of_others).mean()),
-    )  # fmt: skip
+        path, card["policy_id"], card["step"], float(starts.mean()), low, high, td_error, action_gap, *predicted
+    )
 
 
 def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:

@@ -30,32 +30,35 @@ _WARNINGS: Mapping[str, tuple[float, str]] = {
 class Sentinel:
     """Stops a training that has gone wrong, and warns of one that is going nowhere, with the reason."""
 
-    def __init__(self, returns: tuple[float, float], tell: Callable[[str], None] = console.print):
+    def __init__(
+        self, returns: tuple[float, float], tell: Callable[[str], None] = console.print, what: str = "training"
+    ):
         """Watches a training.
 
         Args:
           returns: the lowest and the highest that are possible.
           tell: shows a warning; each is shown once.
+          what: is trained; for messages.
         """
         self._lowest, self._highest = returns
         self._slack = _SLACK * max(map(abs, returns)) if all(map(math.isfinite, returns)) else 0.0
         self._first: float | None = None  # mean value: of a fresh critic the middle of its atoms, which may be outside
-        self._tell = tell
+        self._tell, self._what = tell, what
         self._told: set[str] = set()
 
     def look(self, metrics: Mapping[str, float], step: int) -> None:
         """Raises ArmchairError if a metric is not finite, or values have left what rewards can give."""
         if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
             raise ArmchairError(
-                f"training diverged: {bad[0]} is {metrics[bad[0]]} at step {step}; lower the learning rate, or look "
-                "for extreme values in the data with `armchair store verify`"
+                f"{self._what} diverged: {bad[0]} is {metrics[bad[0]]} at step {step}; lower the learning rate, or "
+                "look for extreme values in the data with `armchair store verify`"
             )
         if "q" in metrics:
             self._look_at_values(metrics["q"], step)
         for name, (least, diagnosis) in _WARNINGS.items():
             if step >= _PATIENCE and name not in self._told and metrics.get(name, math.inf) < least:
                 self._told.add(name)
-                self._tell(f"[yellow]step {step}: {name} is {metrics[name]:.2g}: {diagnosis}")
+                self._tell(f"[yellow]{self._what}, step {step}: {name} is {metrics[name]:.2g}: {diagnosis}")
 
     def _look_at_values(self, value: float, step: int) -> None:
         if self._first is None:
@@ -64,6 +67,6 @@ class Sentinel:
         highest = max(self._highest + self._slack, self._first + _SLACK * abs(self._first))
         if not lowest <= value <= highest:
             raise ArmchairError(
-                f"training diverged: the mean value is {value:.3g} at step {step}, but returns lie between "
+                f"{self._what} diverged: the mean value is {value:.3g} at step {step}, but returns lie between "
                 f"{self._lowest:.3g} and {self._highest:.3g}; lower the critic's learning rate or raise target_period"
             )

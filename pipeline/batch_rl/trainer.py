@@ -5,6 +5,7 @@ OUT/config.json data.json       what is trained, on which episodes
 OUT/metrics.jsonl tensorboard/  one line every `fused` steps
 OUT/snapshots/00005000/         a policy (SavedModel and card) every `snapshot_every` steps
 OUT/last/                       the policy of the last step
+OUT/best/                       the policy that `armchair select` found best, once it was asked
 OUT/checkpoints/00001000/       all variables, for resuming; the newest only
 ```
 Running the same command again goes on from the newest checkpoint and ends with the same numbers, bit for bit on a
@@ -56,7 +57,7 @@ def train(config: Training) -> Path:
     data = Data(config)
     tf.random.set_seed(config.seed)  # of the initial weights
     learner = _LEARNERS[type(config.method)](
-        config.method, data.feed, data.normaliser.mean.shape[0], len(data.actions.minimum), config.seed
+        config.method, data.feed, data.normaliser.mean.shape[0], len(data.actions.minimum), config.seed, data.pictures
     )
     sentinel = Sentinel(learner.check_rewards(data.transitions.reward))
     configs.claim_run(config.out, config)
@@ -105,4 +106,6 @@ def _save_policy(path: Path, config: Training, data: Data, learner: Learner) -> 
         "task_id": config.task, "rewards": str(data.rewards), "dataset": data.summary, "step": learner.step,
         "config": configs.to_dict(config),
     }  # fmt: skip
-    return save_policy(path, config.name, learner.policy, data.normaliser, data.actions, data.transitions.inputs, card)
+    return save_policy(
+        path, config.name, learner.policy, learner.eye, data.normaliser, data.actions, data.transitions.inputs, card
+    )

@@ -10,22 +10,7 @@ from typing import ClassVar
 
 from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderConfig:
-    """A residual convolutional encoder with spatial softmax, one per camera. The sizes are our choice.
-
-    That the paper's is residual, non-recurrent and ends in a spatial softmax is recalled, unverified.
-    """
-
-    channels: tuple[int, ...] = (16, 32, 64)
-    """Of each group; a group halves height and width."""
-    blocks: int = 2
-    """Residual blocks in a group. Channels (8, 16, 32) and one block train four times faster, and in the simulated
-    cell order frames as well."""
-    keypoints: int = 32
-    """Maps of the spatial softmax: each gives one (x, y)."""
+from pipeline.config import EncoderConfig
 
 
 @dataclasses.dataclass(frozen=True)

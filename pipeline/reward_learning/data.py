@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from datasets import presets, video
 from datasets.catalogue import EpisodeRow
@@ -13,6 +12,7 @@ from datasets.episode import Episode
 from datasets.errors import SpecMismatchError
 from datasets.features import ArraySpec
 from datasets.store import Store
+from pipeline.networks import resize
 from pipeline.reward_learning.config import RewardConfig
 
 
@@ -106,10 +106,3 @@ def observations(
             )
         arrays[name] = resize(array, image_size).numpy() if spec.is_image and image_size else array
     return arrays
-
-
-def resize(pictures: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """uint8[B, H, W, C] to uint8[B, *size, C], averaging over areas; as they are if the size is right already."""
-    if tuple(pictures.shape[1:3]) == tuple(size):
-        return tf.convert_to_tensor(pictures)
-    return tf.cast(tf.round(tf.image.resize(pictures, size, tf.image.ResizeMethod.AREA)), tf.uint8)

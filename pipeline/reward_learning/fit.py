@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from datasets.console import progress_bar
 from datasets.errors import ArmchairError
+from pipeline import augment
 from pipeline.metrics import MetricsWriter
 from pipeline.optimisers import Adam
-from pipeline.reward_learning import augment
 from pipeline.reward_learning.config import FittedConfig, member_seed
 from pipeline.reward_learning.data import Frames
 from pipeline.reward_learning.learner import Batch, RewardLearner

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from datasets.features import ArraySpec
 from pipeline import export
-from pipeline.networks import LayerNormMLP, Normaliser, ResidualEncoder
+from pipeline.networks import LayerNormMLP, Normaliser, ResidualEncoder, resize
 from pipeline.reward_learning.config import FittedConfig
-from pipeline.reward_learning.data import resize
 
 
 class RewardModel(tf.Module):

@@ -170,7 +170,7 @@ class TestTransitionFeed:
         episodes = [testing.make_episode(i, 6, cameras=(), task_id="reach_green") for i in range(6)]
         transitions = _load(_store(tmp_path, *episodes, _episode(6, 6), _episode(7, 6)), RewardSource(RewardKind.NONE))
         special = [i >= 6 for i in range(8)]
-        groups = feeds.mixture(transitions, special, share, batch_size=32)
+        groups = feeds.mixture(transitions, [True] * 8, {"task": (share, special)}, batch_size=32)
         return TransitionFeed(transitions.observation[JOINTS], transitions, groups, seed), transitions
 
     @pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
@@ -207,11 +207,6 @@ class TestTransitionFeed:
         np.testing.assert_array_equal(batch.action, transitions.action[chosen])
         np.testing.assert_array_equal(transitions.episode[chosen], frame // 6)  # 6 frames an episode
 
-    def test_a_share_of_no_episode_is_refused(self, tmp_path):
-        _, transitions = self._feed(tmp_path)
-        with pytest.raises(ArmchairError, match="set it to 0"):
-            feeds.mixture(transitions, [False] * 8, 0.25, 32)
-
     def test_groups_may_be_any(self, tmp_path):
         _, transitions = self._feed(tmp_path)
         groups = [Group(np.int32([0]), 1), Group(np.int32([1]), 2), Group(np.int32([2]), 3)]
@@ -231,7 +226,7 @@ class TestPictures:
 
     def _feed(self, store, memory, n=1):
         transitions = feeds.load_transitions(store, store.query(Query()), self.KEYS, TRUE, "lift_green", memory)
-        groups = feeds.mixture(transitions, [False, False, True, True], 0.5, 8)
+        groups = feeds.mixture(transitions, [True] * 4, {"late": (0.5, [False, False, True, True])}, 8)
         return TransitionFeed(
             transitions.observation[JOINTS], feeds.n_step(transitions, n, 0.9), groups, 0
         ), transitions
@@ -260,3 +255,53 @@ class TestPictures:
             one, other = (tf.nest.flatten(feed(tf.constant(step))) for feed in (in_memory, on_disk))
             assert [(a.dtype, a.shape) for a in one] == [(a.dtype, a.shape) for a in other]
             assert [a.numpy().tobytes() for a in one] == [a.numpy().tobytes() for a in other]
+
+
+class TestMixture:
+    SIZES = (3, 1, 4, 2)  # transitions of the episodes
+
+    def _transitions(self) -> feeds.Transitions:
+        episode = np.repeat(np.arange(4), self.SIZES).astype(np.int32)
+        frame = np.arange(10, dtype=np.int32) + episode
+        zeros = np.zeros(10, np.float32)
+        return feeds.Transitions({}, frame, frame + 1, zeros[:, None], zeros, zeros, episode, tuple("abcd"), {})
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 9), st.sets(st.integers(0, 3), min_size=1)), max_size=3),
+        st.integers(0, 9), st.sets(st.integers(0, 3), min_size=1), st.integers(1, 20),
+    )  # fmt: skip
+    def test_every_group_has_its_exact_count_of_its_own_episodes(self, parts, left, rest, places):
+        whole = sum(weight for weight, _ in parts) + left
+        if not whole:
+            return
+        shares = {f"g{n}": (w / whole, [e in chosen for e in range(4)]) for n, (w, chosen) in enumerate(parts)}
+        made = feeds.mixture(self._transitions(), [e in rest for e in range(4)], shares, places * whole)
+        wanted = [(left, rest), *parts] if left else parts
+        assert [group.count for group in made] == [places * weight for weight, _ in wanted]
+        of_episode = np.repeat(np.arange(4), self.SIZES)
+        for group, (_, chosen) in zip(made, wanted, strict=True):
+            assert group.indices.tolist() == [n for n in range(10) if of_episode[n] in chosen]
+        drawn = feeds.Draws(made, 0)(tf.constant(0)).numpy()
+        assert len(drawn) == places * whole
+        for group, part in zip(made, np.split(drawn, np.cumsum([group.count for group in made])[:-1]), strict=True):
+            assert np.isin(part, group.indices).all()
+
+    @given(st.lists(st.floats(0.1, 1), min_size=1, max_size=3), st.integers(50, 300))
+    def test_whatever_the_shares_a_batch_is_full_and_no_share_a_place_off(self, weights, batch_size):
+        shares = {f"g{n}": (weight / max(1.0, sum(weights)), [True] * 4) for n, weight in enumerate(weights)}
+        made = feeds.mixture(self._transitions(), [True] * 4, shares, batch_size)
+        assert sum(group.count for group in made) == batch_size
+        for group, (share, _) in zip(made[-len(shares) :], shares.values(), strict=True):
+            assert abs(group.count - share * batch_size) <= 1
+
+    def test_places_for_no_episode_are_refused(self):
+        with pytest.raises(
+            ArmchairError, match="8 of 32 places in each batch are for demonstration episodes, but there"
+        ):
+            feeds.mixture(self._transitions(), [True] * 4, {"demonstration": (0.25, [False] * 4)}, 32)
+        with pytest.raises(ArmchairError, match="24 of 32 places in each batch are for selected episodes, but there"):
+            feeds.mixture(self._transitions(), [False] * 4, {"task": (0.25, [True] * 4)}, 32)
+
+    def test_a_share_that_is_too_small_is_refused(self):
+        with pytest.raises(ArmchairError, match=r"a share of 0\.001 for task episodes is no place in a batch of 32"):
+            feeds.mixture(self._transitions(), [True] * 4, {"task": (0.001, [True] * 4)}, 32)

@@ -14,8 +14,9 @@ from datasets.validate import repair
 from pipeline import export
 from pipeline.annotate.sketch import export_sketches, read_sketches, simulate
 from pipeline.annotate.synthetic import AnnotatorConfig
+from pipeline.config import EncoderConfig
 from pipeline.reward_learning import evaluate
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig
+from pipeline.reward_learning.config import RankingConfig
 from pipeline.reward_learning.train import train
 
 

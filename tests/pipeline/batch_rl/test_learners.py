@@ -37,7 +37,7 @@ from pipeline.batch_rl.td3_bc import Td3BcLearner
 from pipeline.networks import Normaliser
 
 POLICY = PolicyConfig(layer_sizes=(32, 32), components=3)
-BC = BcConfig(POLICY, learning_rate=1e-3)
+BC = BcConfig(policy=POLICY, learning_rate=1e-3)
 RATES = {"policy_learning_rate": 1e-3, "critic_learning_rate": 1e-3, "gamma": 0.9}
 CRR = CrrConfig(policy=POLICY, critic=CriticConfig((32, 32), atoms=21), target_period=10, **RATES)
 D4PG = D4pgConfig(layer_sizes=(32, 32), critic=CriticConfig((32, 32), atoms=21), target_period=10, **RATES)
@@ -55,8 +55,10 @@ CONFIGS = {
 }  # fmt: skip
 MEMORY = MemoryConfig(size=16, sequence=6)
 CONFIGS |= {
-    f"{name}_memory": dataclasses.replace(CONFIGS[name], memory=MEMORY) for name in ("bc", "crr", "d4pg", "iql")
-}
+    "bc_memory": dataclasses.replace(BC, memory=MEMORY), "d4pg_memory": dataclasses.replace(D4PG, memory=MEMORY),
+    "iql_memory": dataclasses.replace(IQL, memory=MEMORY),
+    "crr_memory": dataclasses.replace(CRR, memory=MEMORY, beta=0.3),
+}  # fmt: skip
 CRITICS = [name for name in CONFIGS if not name.startswith("bc")]
 CLASSES = trainer._LEARNERS
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
@@ -94,7 +96,7 @@ def _corridor(share_right: float = 0.3, episodes: int = 60, steps: int = 15, see
 def _make(name: str, transitions: Transitions | None = None, seed: int = 0) -> tuple[Learner, Normaliser]:
     transitions = transitions or _corridor()
     normaliser = Normaliser.fit(transitions.observation)
-    groups = feeds.mixture(transitions, [], 0, 64)
+    groups = feeds.mixture(transitions, [True] * len(transitions.episode_ids), {}, 64)
     tf.random.set_seed(seed)
     config = CONFIGS[name]
     feed = make_feed(config, normaliser(_tensors(transitions.observation)), transitions, groups, seed)
@@ -170,7 +172,9 @@ class TestEveryLearner:
         learner, normaliser = _make(name)
         learner.run(50)
         actions = ActionRange(np.float32([-0.2]), np.float32([0.4]))
-        save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {"task_id": "corridor"})
+        save_policy(
+            tmp_path / "policy", name, learner.policy, learner.eye, normaliser, actions, INPUTS, {"task_id": "corridor"}
+        )
         restored, card = export.load_model(tmp_path / "policy", "policy")
         raw = {"position": np.float32([[-0.5], [0.2], [5.0]]), "speed": np.float32([[0.1], [0.0], [-3.0]])}
         acted = restored.act(raw, restored.initial_state(np.zeros(3, np.int64)))[0].numpy()  # [3, 1]
@@ -184,7 +188,7 @@ class TestEveryLearner:
         actions = ActionRange(np.float32([-0.2]), np.float32([0.4]))
         for variable in learner.policy.trainable_variables:
             variable.assign(tf.random.stateless_normal(variable.shape, (1, 2)) * 5)  # far outside
-        save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {})
+        save_policy(tmp_path / "policy", name, learner.policy, learner.eye, normaliser, actions, INPUTS, {})
         restored, _ = export.load_model(tmp_path / "policy", "policy")
         position = np.linspace(-1, 1, 50, dtype=np.float32)[:, None]
         acted = restored.follow({"position": position, "speed": position}).numpy()
@@ -307,7 +311,7 @@ class TestTd3Bc:
         tf.random.set_seed(0)
         learner = Td3BcLearner(config, lambda step: None, 2, 1, 0)
         asked: list[np.ndarray] = []
-        learner._bootstrap = lambda batch, action: asked.append(action.numpy())
+        learner._bootstrap = lambda batch, following, action: asked.append(action.numpy())
         for level in (0.0, 0.9):
             learner._target_policy.unroll = lambda seen, rows, level=level: tf.fill((len(rows(seen)), 1), level)
             learner._target(SequenceBatch.of(_batch(256)), tf.constant([1, 2], tf.int64))

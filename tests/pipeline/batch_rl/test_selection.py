@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import shutil
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,9 +11,14 @@ from armchair import cli
 from datasets import testing
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import ArraySpec
+from datasets.predictions import write_predictions
+from datasets.query import Query
 from datasets.store import Store
+from pipeline import export
 from pipeline.batch_rl import selection
-from pipeline.batch_rl.config import CriticConfig, FqeConfig, SelectConfig
+from pipeline.batch_rl.config import Criterion, CriticConfig, EyeConfig, FqeConfig, SelectConfig
+from pipeline.batch_rl.eye import Eye
+from pipeline.batch_rl.fqe import FqeLearner
 from pipeline.batch_rl.networks import Policy
 from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
@@ -38,7 +45,7 @@ class Constant(Policy):
 def _save(path, action: float, step: int = 1):
     normaliser = Normaliser(["position"], np.zeros(1, np.float32), np.ones(1, np.float32))
     actions = ActionRange(np.float32([-1, -1]), np.float32([1, 1]))
-    save_policy(path, "constant", Constant(action), normaliser, actions, INPUTS, {"step": step})
+    save_policy(path, "constant", Constant(action), Eye(EyeConfig(), {}), normaliser, actions, INPUTS, {"step": step})
     return path
 
 
@@ -101,6 +108,7 @@ def test_the_command_prints_the_ranking_and_writes_it(store, run, tmp_path, caps
     result = json.loads((tmp_path / "r.json").read_text())
     assert [entry["step"] for entry in result["ranking"]] == [3, 2, 1]
     assert "rank_correlation" not in result  # nothing was run
+    assert export.load_card(run / "best", "policy")["step"] == 3
 
 
 def test_where_policies_can_be_run_the_ranking_is_judged_too(store, run, tmp_path, monkeypatch, capsys):
@@ -114,13 +122,131 @@ def test_where_policies_can_be_run_the_ranking_is_judged_too(store, run, tmp_pat
     told = capsys.readouterr()
     result = json.loads((tmp_path / "r.json").read_text())
     assert [entry["success"] for entry in result["ranking"]] == [0.75, 0.5, 0.25]
-    assert result["rank_correlation"] == pytest.approx(1) and "(Spearman): 1.00" in told.err
+    assert result["rank_correlation"] == pytest.approx({"value": 1, "td_error": mock.ANY, "action_gap": 1})
+    assert "rank correlation of value and success (Spearman): 1.00" in told.err
 
 
 def test_rank_correlation():
     assert selection.rank_correlation([3, 2, 1], [0.9, 0.8, 0.1]) == pytest.approx(1)
     assert selection.rank_correlation([3, 2, 1], [0.1, 0.8, 0.9]) == pytest.approx(-1)
     assert selection.rank_correlation([3, 2, 1], [1, 1, 1]) == 0
+
+
+class TestPredictedReturns:
+    """A reward model has rated what some of the policies did."""
+
+    @pytest.fixture
+    def rated(self, store, run, tmp_path) -> Store:
+        """A copy of the store, where the left policy did well and the right one did not, by the model's account."""
+        shutil.copytree(store.root, tmp_path / "store")
+        rated = Store.open(tmp_path / "store")
+        values = {row.episode_id: np.full(STEPS, 0.5, np.float32) for row in rated.query(Query())}
+        for number, (step, reward) in enumerate([(1, 0.9), (1, 0.7), (3, 0.2), (3, 0.2)]):
+            policy_id = export.load_card(run / "snapshots" / f"{step:08d}", "policy")["policy_id"]
+            episode = testing.make_episode(100 + number, STEPS, cameras=(), action_size=2, policy_id=policy_id)
+            rated.add(
+                dataclasses.replace(episode, observation={"position": np.zeros((STEPS, 1), np.float32)}), "corridor"
+            )
+            values[f"fake-{100 + number}"] = np.full(STEPS, reward, np.float32)
+        elsewhere = testing.make_episode(200, STEPS, cameras=(), policy_id=policy_id, task_id="reach_green")
+        rated.add(elsewhere, "elsewhere")
+        values["fake-200"] = np.ones(STEPS, np.float32)
+        not_rated = testing.make_episode(201, STEPS, cameras=(), policy_id=policy_id)
+        rated.add(not_rated, "later")
+        rated.register_model({"model_id": "m1", "model_hash": "h1", "task_id": "lift_green"})
+        path = rated.prediction_path("m1", "shard")
+        write_predictions(path, "m1", "h1", "lift_green", values)
+        rated.add_predictions("m1", "h1", "lift_green", path)
+        return rated
+
+    def _config(self, rated, run, **changes) -> SelectConfig:
+        return _config(rated, run, query="dataset=corridor", rewards="model:m1", steps=20, **changes)
+
+    def test_are_means_over_the_policy_s_own_episodes_at_the_task(self, rated, run):
+        scores = {score.step: score for score in selection.rank(self._config(rated, run))}
+        assert scores[1].predicted == pytest.approx(0.8 * (STEPS - 1))
+        assert scores[1].predicted_low == pytest.approx(0.7 * (STEPS - 1))
+        assert scores[1].predicted_high == pytest.approx(0.9 * (STEPS - 1))
+        assert scores[2].predicted is None  # it was never run
+        assert scores[3].predicted == pytest.approx(0.2 * (STEPS - 1))
+
+    def test_can_decide(self, rated, run, tmp_path):
+        config = self._config(rated, run, by=Criterion.PREDICTED)
+        scores = selection.rank(config)
+        assert [score.step for score in scores] == [1, 3, 2]
+        other = _save(tmp_path / "other" / "last", 0.1).parent
+        also = dataclasses.replace(scores[2], policy_id=export.load_card(other / "last", "policy")["policy_id"])
+        config = dataclasses.replace(config, runs=(run, other))
+        assert selection.keep_best(config, [*scores, also]) == [run / "best"]  # of the other run nothing is known
+        card = export.load_card(run / "best", "policy")
+        assert card["step"] == 1 and card["selection"]["by"] == "predicted"
+
+    def test_cannot_decide_where_there_are_none(self, store, run):
+        with pytest.raises(ArmchairError, match=r"no episode of these policies in .* has rewards of a model \(true\)"):
+            selection.rank(_config(store, run, by=Criterion.PREDICTED))
+
+    def test_the_command_shows_them(self, rated, run, tmp_path, capsys, monkeypatch):
+        from armchair.commands import select
+
+        monkeypatch.setattr(select, "_success", lambda config, policy: float(policy.name[-1]))
+        options = f"--store {rated.root} --task lift_green --query dataset=corridor --rewards model:m1 --steps 20"
+        options += f" --by predicted --env corridor --result {tmp_path / 'r.json'}"
+        assert cli.main(["select", "--runs", str(run), *options.split()]) == 0
+        told = capsys.readouterr()
+        lines = [line.split() for line in told.out.splitlines()]
+        assert lines[0][-4:] == ["predicted", "predicted_low", "predicted_high", "success"]
+        assert lines[1][-4:] == ["8.8", "7.7", "9.9", "1.0"] and lines[3][-4:-1] == ["-", "-", "-"]
+        correlations = json.loads((tmp_path / "r.json").read_text())["rank_correlation"]
+        assert correlations.keys() == {"value", "td_error", "action_gap", "predicted"}
+        assert correlations["predicted"] == pytest.approx(-1)  # of the two that it rates
+        assert "rank correlation of predicted and success (Spearman): -1.00" in told.err
+
+
+class TestKeepBest:
+    def _scores(self, *paths) -> list[selection.Score]:
+        cards = [export.load_card(path, "policy") for path in paths]
+        return [
+            selection.Score(path, card["policy_id"], card["step"], 9.0 - n, 8.0, 9.5, 0.1, 0.2, None, None, None)
+            for n, (path, card) in enumerate(zip(paths, cards, strict=True))
+        ]
+
+    def test_of_each_run_the_first_in_the_ranking(self, store, run, tmp_path):
+        other = tmp_path / "other"
+        for step, action in ((1, 0.4), (2, 0.5)):
+            _save(other / "snapshots" / f"{step:08d}", action, step)
+        alone = _save(tmp_path / "alone", 0.3)
+        scores = self._scores(
+            alone, run / "snapshots" / "00000002", other / "snapshots" / "00000002", run / "snapshots" / "00000003"
+        )
+        config = _config(store, run, other, alone, query="split=train")
+        assert selection.keep_best(config, scores) == [run / "best", other / "best"]
+        assert not (alone / "best").exists()
+        card = export.load_card(run / "best", "policy")
+        assert card["step"] == 2 and card["selection"] == {
+            "by": "value", "task_id": "lift_green", "query": "split=train", "rewards": "true", "value": 8.0, "low": 8.0,
+            "high": 9.5, "td_error": 0.1, "action_gap": 0.2, "predicted": None, "predicted_low": None,
+            "predicted_high": None,
+        }  # fmt: skip
+        assert selection.find_policies([run])[-1] == run / "last"  # it does not take part the next time
+
+    def test_is_a_policy_of_its_own_and_follows_the_next_ranking(self, store, run):
+        config = _config(store, run)
+        for step in (1, 3):
+            selection.keep_best(config, self._scores(run / "snapshots" / f"{step:08d}"))
+        shutil.rmtree(run / "snapshots")
+        policy, card = export.load_model(run.rename(run.parent / "moved") / "best", "policy")
+        assert card["step"] == 3
+        assert policy.act({"position": tf.zeros((1, 1))}).numpy()[0, 0] == pytest.approx(0.9)
+
+    def test_one_that_is_killed_leaves_the_old_one(self, store, run, monkeypatch):
+        config = _config(store, run)
+        selection.keep_best(config, self._scores(run / "snapshots" / "00000001"))
+        monkeypatch.setattr(json, "dumps", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            selection.keep_best(config, self._scores(run / "snapshots" / "00000003"))
+        monkeypatch.undo()
+        assert export.load_card(run / "best", "policy")["step"] == 1
+        assert sorted(path.name for path in run.iterdir()) == ["best", "last", "snapshots"]
 
 
 class TestMistakes:
@@ -142,7 +268,9 @@ class TestMistakes:
         normaliser = Normaliser(["position"], np.zeros(3, np.float32), np.ones(3, np.float32))
         actions = ActionRange(np.float32([-1, -1]), np.float32([1, 1]))
         inputs = {"position": ArraySpec((3,), "float32")}
-        save_policy(tmp_path / "p", "constant", Constant(0.0), normaliser, actions, inputs, {"step": 1})
+        save_policy(
+            tmp_path / "p", "constant", Constant(0.0), Eye(EyeConfig(), {}), normaliser, actions, inputs, {"step": 1}
+        )
         with pytest.raises(
             SpecMismatchError, match=r"takes 'position' as float32\[3\], but the episodes have float32\[1"
         ):
@@ -150,5 +278,17 @@ class TestMistakes:
 
     def test_an_estimate_that_diverges(self, store, run):
         method = dataclasses.replace(METHOD, critic_learning_rate=float("nan"))
-        with pytest.raises(ArmchairError, match="the estimate diverged"):
+        with pytest.raises(
+            ArmchairError, match="the estimate of .*00000001 diverged: .* is nan at step 100; lower the"
+        ):
             selection.rank(_config(store, run, method=method))
+
+    def test_an_estimate_of_more_than_is_possible(self, store, run, monkeypatch):
+        """Long before it is not finite."""
+        learn = FqeLearner.run
+        monkeypatch.setattr(
+            FqeLearner, "run", lambda self, count: learn(self, count) | {"q": 5.0 if self.step < 200 else 12.0}
+        )
+        told = "diverged: the mean value is 12 at step 200, but returns lie between 0 and 10; lower the critic's"
+        with pytest.raises(ArmchairError, match=told):
+            selection.rank(_config(store, run))

@@ -68,8 +68,14 @@ def test_a_training_that_goes_nowhere_is_told_once(name, diagnosis):
     sentinel.look({name: 0.0}, 1_100)
     sentinel.look({name: 0.0}, 1_200)
     assert len(told) == 1
-    assert "step 1100" in told[0] and diagnosis in told[0]
+    assert "training, step 1100" in told[0] and diagnosis in told[0]
 
 
 def test_without_values_and_weights_there_is_nothing_to_warn_of():
     Sentinel((-math.inf, math.inf), _fail).look({"policy_loss": -3.0, "policy_gradient_norm": 2.0}, 5_000)
+
+
+def test_messages_name_what_is_trained():
+    sentinel = Sentinel((0, 1), print, "the estimate of runs/bc/last")
+    with pytest.raises(ArmchairError, match="^the estimate of runs/bc/last diverged: critic_loss is nan"):
+        sentinel.look({"critic_loss": math.nan}, 100)

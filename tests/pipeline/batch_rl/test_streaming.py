@@ -5,13 +5,15 @@ import pytest
 import tensorflow as tf
 
 from datasets import feeds, testing
-from datasets.feeds import Batch, Group, Observation, TransitionFeed
+from datasets.feeds import Group
 from datasets.query import Query
 from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
-from pipeline.batch_rl.config import BcConfig, PolicyConfig
+from pipeline.batch_rl.config import BcConfig, EyeConfig, MemoryConfig, PolicyConfig
+from pipeline.batch_rl.data import make_feed
+from pipeline.config import EncoderConfig
 
 CAMERA, JOINTS = "pixels/wrist", "sawyer/joints/angle"
 
@@ -25,26 +27,24 @@ def store(tmp_path_factory) -> Store:
     return store
 
 
-def _make(store: Store, memory: int | None) -> BcLearner:
-    """A learner that sees how bright each colour of the picture is, beside the joints."""
+def _make(store: Store, memory: int | None, sequence: int) -> BcLearner:
     rewards = RewardSource(RewardKind.TRUE)
     transitions = feeds.load_transitions(store, store.query(Query()), (CAMERA, JOINTS), rewards, "lift_green", memory)
     group = Group(np.arange(len(transitions), dtype=np.int32), 16)
-    feed = TransitionFeed(transitions.observation[JOINTS], transitions, [group], 0)
-
-    def look(seen: Observation) -> tf.Tensor:
-        return tf.concat([seen.vector, tf.reduce_mean(tf.cast(seen.pictures[CAMERA], tf.float32) / 255, (1, 2))], -1)
-
-    def vectors(step: tf.Tensor) -> Batch:
-        batch = feed(step)
-        return batch._replace(observation=look(batch.observation), next_observation=look(batch.next_observation))
-
+    config = BcConfig(
+        policy=PolicyConfig(layer_sizes=(16, 16), components=2),
+        memory=MemoryConfig(4, sequence) if sequence else MemoryConfig(),
+        eye=EyeConfig(encoder=EncoderConfig((4,), 1, 4), image_size=(8, 8)),
+    )
+    frames = tf.constant(transitions.observation[JOINTS])
     tf.random.set_seed(0)
-    return BcLearner(BcConfig(PolicyConfig(layer_sizes=(16, 16), components=2)), vectors, 10, 7, 0)
+    feed = make_feed(config, frames, transitions, [group], 0)
+    return BcLearner(config, feed, 7, 7, 0, {CAMERA: transitions.inputs[CAMERA].shape})
 
 
-def test_memory_disk_and_a_resumed_training_from_disk_learn_the_same(store, tmp_path):
-    in_memory, stopped, resumed = _make(store, None), _make(store, 0), _make(store, 0)
+@pytest.mark.parametrize("sequence", [0, 5], ids=["transitions", "stretches"])
+def test_memory_disk_and_a_resumed_training_from_disk_learn_the_same(store, tmp_path, sequence):
+    in_memory, stopped, resumed = _make(store, None, sequence), _make(store, 0, sequence), _make(store, 0, sequence)
     in_memory.run(23)
     stopped.run(4)
     stopped.run(7)

@@ -46,7 +46,7 @@ def store(tmp_path_factory) -> Store:
 
 
 def _bc(store: Store, out, **changes) -> BcTraining:
-    return BcTraining(**(SMALL | {"store": store.root, "out": out, "method": BcConfig(POLICY)} | changes))
+    return BcTraining(**(SMALL | {"store": store.root, "out": out, "method": BcConfig(policy=POLICY)} | changes))
 
 
 def _crr(store: Store, out, **changes) -> CrrTraining:

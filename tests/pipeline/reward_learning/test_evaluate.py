@@ -11,8 +11,9 @@ from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline import export
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
+from pipeline.config import EncoderConfig
 from pipeline.reward_learning import evaluate
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig
+from pipeline.reward_learning.config import RankingConfig
 from pipeline.reward_learning.train import train
 
 _CONFIG = RankingConfig(

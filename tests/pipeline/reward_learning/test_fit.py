@@ -9,9 +9,10 @@ from datasets.query import Query
 from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline import export
+from pipeline.config import EncoderConfig
 from pipeline.metrics import read_metrics
 from pipeline.reward_learning import fit as fitting
-from pipeline.reward_learning.config import EncoderConfig, RankingConfig, SupConfig
+from pipeline.reward_learning.config import RankingConfig, SupConfig
 from pipeline.reward_learning.data import Frames, load_frames, observations
 from pipeline.reward_learning.fit import Trainer, fit, rate
 from pipeline.reward_learning.model import Constant, Ensemble

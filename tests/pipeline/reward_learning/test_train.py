@@ -13,12 +13,12 @@ from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline import export
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
+from pipeline.config import EncoderConfig
 from pipeline.metrics import read_metrics
 from pipeline.reward_learning import fit as fitting
 from pipeline.reward_learning import train as training
 from pipeline.reward_learning.config import (
     METHODS,
-    EncoderConfig,
     FittedConfig,
     RankingConfig,
     RefinementConfig,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipeline.reward_learning.augment import jitter_colours, shift
+from pipeline.augment import jitter_colours, shift
 
 _PICTURES = np.random.default_rng(0).integers(0, 256, (40, 10, 12, 3), np.uint8)
 _SEED = tf.constant([3, 7])
