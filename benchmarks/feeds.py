@@ -53,11 +53,10 @@ _HDF5, _GZIP, _KEPT_OPEN = "HDF5, by h5py", "HDF5 with gzip, by h5py", "HDF5, it
 
 _PAGE = """# How fast batches come
 
-Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU, seed
-{config.seed}. Read the ratios: absolute rates differ between machines, and rates per second depend on what else runs.
+Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU. Read the
+ratios: absolute rates differ between machines, and rates per second depend on what else runs.
 
-`python benchmarks/feeds.py --episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g}`
-(`make bench-feeds`)
+`python benchmarks/feeds.py {options}` (`make bench-feeds`)
 
 The same {config.episodes} episodes of {steps} steps in every format: a {size}x{size} picture and a vector of {vector}
 a step. Batches of {batch} transitions at random, each with the pictures of both its ends. Medians of the rounds, which
@@ -281,7 +280,7 @@ def spread(values: list[float], form: str) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load: float, config: Config) -> str:
+def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load_average: float, config: Config) -> str:
     """The results as Markdown."""
     median = {name: statistics.median(busy for busy, _ in measured) for name, measured in rates.items()}
     times = {name: median[_DISK] / rate for name, rate in median.items()}
@@ -289,9 +288,10 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load:
     for name, measured in rates.items():
         busy, wall = (spread([pair[part] for pair in measured], "{:,.0f}") for part in (0, 1))
         table.append(f"| {name} | {busy} | {wall} | {times[name]:.1f} |")
+    options = f"--episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g} --seed {config.seed}"
     return _PAGE.format(
-        day=datetime.date.today(), load=load, cores=os.cpu_count(), machine=platform.machine(),
-        memory=round(psutil.virtual_memory().total / 2**30), config=config, steps=_STEPS, size=_SIZE, vector=_VECTOR,
+        day=datetime.date.today(), load=load_average, cores=os.cpu_count(), machine=platform.machine(),
+        memory=round(psutil.virtual_memory().total / 2**30), config=config, options=options, steps=_STEPS, size=_SIZE, vector=_VECTOR,
         action=_ACTION, batch=_BATCH, table="\n".join(table), lerobot=times[_LEROBOT], gzip=times[_GZIP],
         hdf5=times[_HDF5], rlds=times[_RLDS], share=spread([100 * share for share in shares], "{:.1f}"),
     )  # fmt: skip
@@ -299,7 +299,7 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load:
 
 def main(config: Config) -> None:
     """Runs the benchmark."""
-    load = os.getloadavg()[0]
+    load_average = os.getloadavg()[0]
     threads.for_dense_learners()
     with tempfile.TemporaryDirectory(prefix="feeds-") as temporary:
         directory = config.directory or Path(temporary)
@@ -323,7 +323,7 @@ def main(config: Config) -> None:
                 print(
                     f"round {number + 1}: {name:28} {busy:9,.0f} per core-second, {wall:9,.0f} per second", flush=True
                 )
-        text = page(rates, gather_share(in_memory, config), load, config)
+        text = page(rates, gather_share(in_memory, config), load_average, config)
     print(text)
     if config.out:
         files.write_atomically(config.out, text)

@@ -18,4 +18,4 @@ def test_it_reads_every_format_and_writes_a_page(tmp_path):
     for name in ("in memory", "frames on disk", "RLDS", "HDF5, by", "HDF5 with gzip", "HDF5, its", "Parquet and MP4"):
         [line] = [line for line in page.splitlines() if line.startswith(f"| {name}")]
         assert line.count("|") == 5
-    assert "--episodes 3 --rounds 2 --seconds 0.1" in page and "seed 0" in page
+    assert "--episodes 3 --rounds 2 --seconds 0.1 --seed 0" in page
