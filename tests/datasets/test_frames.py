@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,7 @@ WRITER = textwrap.dedent("""
     video.decode_frames = slowly
     store = Store.open(sys.argv[1])
     specs = {k: v for k, v in store.spec("fake").observation.items() if v.is_image}
+    print("begins", flush=True)
     arrays = frames.load(store, store.query(Query()), specs, 0)
     print(sum(int(array[np.array([0])].sum()) for array in arrays.values()), flush=True)
 """)
@@ -187,10 +189,13 @@ def _writer(store: Store, pause_after: int) -> subprocess.Popen:
 @pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(store):
     with _writer(store, pause_after=3) as victim:
-        assert victim.stdout.readline() == "decoding\n"
+        assert victim.stdout.readline() == "begins\n" and victim.stdout.readline() == "decoding\n"
         [half] = _made(store)
         assert half.startswith(".") and half.endswith(".tmp")
         with _writer(store, pause_after=-1) as waiting:
+            assert waiting.stdout.readline() == "begins\n"
+            time.sleep(0.5)
+            assert _made(store) == [half]  # the other one's work is left alone while it lives
             victim.send_signal(signal.SIGKILL)
             first = sum(int(array[np.array([0])].sum()) for array in _load(store, None).values())
             assert int(waiting.stdout.readline()) == first  # took over as soon as the lock was free
