@@ -293,7 +293,8 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load_
         day=datetime.date.today(), load=load_average, cores=os.cpu_count(), machine=platform.machine(),
         memory=round(psutil.virtual_memory().total / 2**30), config=config, options=options, steps=_STEPS,
         size=_SIZE, vector=_VECTOR, action=_ACTION, batch=_BATCH, table="\n".join(table),
-        lerobot=times[_LEROBOT], gzip=times[_GZIP], hdf5=times[_HDF5], rlds=times[_RLDS], share=spread([100 * share for share in shares], "{:.1f}"),
+        lerobot=times[_LEROBOT], gzip=times[_GZIP], hdf5=times[_HDF5], rlds=times[_RLDS],
+        share=spread([100 * share for share in shares], "{:.1f}"),
     )  # fmt: skip
 
 
