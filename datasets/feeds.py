@@ -2,55 +2,28 @@
 
 `load_transitions` turns episodes into arrays that keep every frame once: a transition is the index of its frame, and
 its successor is the next frame. `TransitionFeed` draws batches from them inside a TensorFlow graph (and
-`datasets.sequences.SequenceFeed`, for recurrent learners, batches of stretches of them). Which
-transitions make up batch number s depends on (seed, s) alone, so a training that resumes at step s sees exactly
-what an uninterrupted one would have seen, and nothing of the feed has to be saved.
+`datasets.sequences.SequenceFeed`, for recurrent learners, batches of stretches of them). Pictures are in memory if they
+fit, else on disk (`datasets.frames`) and read ahead (`datasets.prefetch`). Which transitions make up batch number s
+depends on (seed, s) alone, so a training that resumes at step s sees exactly what an uninterrupted one would have seen,
+and nothing of the feed has to be saved.
 """
 
 import dataclasses
-import enum
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from datasets import console, frames, schema
+from datasets import console, frames
 from datasets.episode import Episode
-from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
 from datasets.features import ArraySpec
 from datasets.frames import DiskArray
 from datasets.prefetch import Prefetch
+from datasets.reward_source import RewardSource, reward_function
 from datasets.store import EpisodeRow, Store
-
-
-class RewardKind(enum.StrEnum):
-    """Where the rewards of a training come from."""
-
-    TRUE = "true"  # as logged in the episodes: valid only for the task that they were recorded for
-    MODEL = "model"  # a reward model's stored predictions
-    SKETCH = "sketch"  # people's sketches
-    NONE = "none"  # zeros, for imitation
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardSource:
-    """A kind of reward, and which one of it."""
-
-    kind: RewardKind
-    name: str = ""  # MODEL: the model's id
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """From `true`, `none`, `sketch` or `model:<model id>`. Raises ArmchairError for any other text."""
-        kind, _, name = text.partition(":")
-        if kind not in set(RewardKind) or bool(name) != (kind == RewardKind.MODEL):
-            raise ArmchairError(f"rewards {text!r} are not known: give true, none, sketch or model:<model id>")
-        return cls(RewardKind(kind), name)
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,7 +85,7 @@ def load_transitions(
         raise ArmchairError("no episode with at least two steps was selected: widen the query")
     inputs = _inputs(store, rows, sorted(keys))
     vectors = [k for k, spec in inputs.items() if not spec.is_image]
-    rewards_of = _reward_function(store, rows, rewards, task_id)
+    rewards_of = reward_function(store, rows, rewards, task_id)
     episodes = enumerate(console.track(store.read_many(rows), "loading episodes", len(rows)))
     parts = [_transitions_of(episode, vectors, rewards_of(number, episode)) for number, episode in episodes]
     lengths = [row.num_steps for row in rows]
@@ -186,44 +159,6 @@ def _transitions_of(episode: Episode, keys: Sequence[str], rewards: np.ndarray) 
             name, step = episode.metadata.episode_id, np.argwhere(~np.isfinite(values))[0, 0]
             raise BadEpisodeError(f"{field!r} of episode {name} is not finite at step {step}: leave the episode out")
     return part
-
-
-def _reward_function(
-    store: Store, rows: Sequence[EpisodeRow], source: RewardSource, task_id: str
-) -> Callable[[int, Episode], np.ndarray]:
-    """(row number, episode) -> float32[T - 1]. Checks first that every episode has its rewards."""
-    if source.kind == RewardKind.NONE:
-        return lambda number, episode: np.zeros(episode.num_steps - 1)
-    if source.kind == RewardKind.TRUE:
-        if foreign := sum(row.task_id != task_id for row in rows):
-            raise ArmchairError(
-                f"{foreign} of {len(rows)} episodes were recorded for another task, so their logged rewards are not "
-                f"for {task_id}: select task_id={task_id}, or take a reward model's rewards"
-            )
-        return lambda number, episode: episode.reward[:-1]  # r_t belongs to (o_t, a_t, o_{t+1})
-    if source.kind == RewardKind.MODEL:
-        values = store.predictions(source.name, [row.episode_id for row in rows])
-        remedy = f"run `armchair annotate` with model {source.name} over them"
-    else:
-        values = _mean_sketches(store, rows, task_id)
-        remedy = "sketch them, or select episodes with has_sketch"
-    if missing := sum(row.episode_id not in values for row in rows):
-        raise ArmchairError(f"{missing} of {len(rows)} episodes have no rewards from {source}: {remedy}")
-    for row in rows:
-        if len(values[row.episode_id]) != row.num_steps:
-            raise StoreError(
-                f"the rewards from {source} for episode {row.episode_id} rate {len(values[row.episode_id])} frames, "
-                f"but it has {row.num_steps}: {remedy}"
-            )
-    return lambda number, episode: schema.transition_rewards(values[rows[number].episode_id])
-
-
-def _mean_sketches(store: Store, rows: Sequence[EpisodeRow], task_id: str) -> dict[str, np.ndarray]:
-    """episode id -> float32[T]: the mean over annotators."""
-    curves: dict[str, list[np.ndarray]] = {}
-    for sequence in store.sketches(task_id, [row.episode_id for row in rows]):
-        curves.setdefault(sequence.episode_id, []).append(sequence.values)
-    return {episode_id: np.mean(values, axis=0) for episode_id, values in curves.items()}
 
 
 class Observation(NamedTuple):
@@ -370,20 +305,13 @@ class TransitionFeed:
 
 
 def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function of int32[B] that gives rows [B, ...] of the array."""
+    """A function of int32[B] that gives rows [B, ...] of the array; from disk, outside of graphs alone."""
     if isinstance(array, DiskArray):
-
-        def read(rows: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(
-                tf.numpy_function(array.__getitem__, [rows], array.dtype), (*rows.shape, *array.shape[1:])
-            )
-
-        return read
-    with tf.device("CPU"):  # a graphics card's memory is for the networks
-        held = tf.constant(array)
+        return lambda rows: frames.as_tensor(array[rows.numpy()])
+    held = frames.as_tensor(array)
 
     def gather(rows: tf.Tensor) -> tf.Tensor:
-        with tf.device("CPU"):
+        with tf.device("CPU"):  # a graphics card's memory is for the networks
             return tf.gather(held, rows)
 
     return gather

@@ -21,13 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import tensorflow as tf
 
 from datasets import console, files, video
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.features import ArraySpec
 from datasets.store import EpisodeRow, Store
 
-_SHARE = 0.25  # of the machine's memory: TensorFlow copies an array that it is given, so twice as much is used at first
+_SHARE = 0.25  # of the machine's memory: leaves room for the rest of a training, and for a second one beside it
+_ALIGNMENT = 64  # bytes; TensorFlow (2.15) uses an array that begins at a multiple of it without copying it
 
 
 class DiskArray:
@@ -59,7 +61,7 @@ class DiskArray:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         """Rows int[B], in any order, as [B, ...]. Raises StoreError if the file was cut short meanwhile."""
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        found = _aligned((len(rows), *self.shape[1:]), self.dtype)
         buffer = found.reshape(-1).view(np.uint8).data
         for place, row in enumerate(rows.tolist()):
             target = buffer[place * self._row : (place + 1) * self._row]
@@ -97,17 +99,33 @@ def load(
     return _on_disk(store, rows, specs)
 
 
+def as_tensor(array: np.ndarray) -> tf.Tensor:
+    """An array for TensorFlow, in the machine's memory; pictures that this module gave are not copied."""
+    if array.ctypes.data % _ALIGNMENT == 0 and array.flags.c_contiguous:
+        return tf.experimental.dlpack.from_dlpack(array.__dlpack__())
+    with tf.device("CPU"):
+        return tf.constant(array)
+
+
 def _in_memory(
     store: Store, rows: Sequence[EpisodeRow], specs: Mapping[str, ArraySpec]
 ) -> Mapping[str, np.ndarray | DiskArray]:
     count = sum(row.num_steps for row in rows)
-    pictures = {name: np.empty((count, *spec.shape), np.uint8) for name, spec in specs.items()}
+    pictures = {name: _aligned((count, *spec.shape), np.dtype(np.uint8)) for name, spec in specs.items()}
     start = 0
     for row, decoded in zip(rows, _decoded(store, rows, specs), strict=True):
         for name, part in decoded.items():
             pictures[name][start : start + row.num_steps] = part
         start += row.num_steps
     return pictures
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An empty array that `as_tensor` does not copy."""
+    size = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -buffer.ctypes.data % _ALIGNMENT
+    return buffer[start : start + size].view(dtype).reshape(shape)
 
 
 def _on_disk(

@@ -1,12 +1,13 @@
 """A feed whose batches are made in the background, ahead of the step that asks for them."""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import tensorflow as tf
 
 _THREADS = 2  # batches made at a time: one waits for the disk while the other is put together
-_AHEAD = 2  # batches held ready
+_AHEAD = 3  # batches made or held ready, beside the one that is asked for: one slow read does not hold up the learner
 
 
 class Prefetch:
@@ -17,37 +18,31 @@ class Prefetch:
     """
 
     def __init__(self, feed: Callable[[tf.Tensor], Any]):
-        """Makes nothing yet.
+        """Makes one batch, to see what they look like.
 
         Args:
-          feed: a batch, any structure of tensors, for a scalar int64; a function of it alone.
+          feed: a batch, any structure of tensors whose shapes never change, for a scalar int64; a function of it alone.
+            It is called outside of graphs.
         """
-        self._feed = tf.function(feed, input_signature=[tf.TensorSpec((), tf.int64)])
-        spec = self._from(tf.constant(0, tf.int64)).element_spec
-        self._structure = spec
-        self._element = {
-            "output_types": [part.dtype for part in tf.nest.flatten(spec)],
-            "output_shapes": [part.shape for part in tf.nest.flatten(spec)],
-        }
-        # An iterator of `tf.data`, as `iter(dataset)` has one inside; here, because a graph can set it to another step.
-        with tf.device("CPU"):
-            self._iterator = tf.raw_ops.AnonymousIteratorV3(**self._element)
-            self._next = tf.Variable(-1, dtype=tf.int64, trainable=False)  # the step that the iterator gives next
+        self._feed = feed
+        example = feed(tf.constant(0, tf.int64))
+        self._specs = tf.nest.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), example)
+        self._batches: dict[int, Future[Any]] = {}
+        # Not `tf.data`: at the end of a process, its threads and Python may wait for each other for ever (1 time in 3).
+        self._pool = ThreadPoolExecutor(_THREADS)
 
     def __call__(self, step: tf.Tensor) -> Any:
         """Batch number `step`."""
-        with tf.device("CPU"):
-            step = tf.cast(step, tf.int64)
-            tf.cond(tf.equal(step, self._next), lambda: tf.constant(True), lambda: self._seek(step))
-            self._next.assign(step + 1)
-            batch = tf.raw_ops.IteratorGetNext(iterator=self._iterator, **self._element)
-        return tf.nest.pack_sequence_as(self._structure, batch)
+        specs = tf.nest.flatten(self._specs)
+        parts = tf.py_function(self._take, [tf.cast(step, tf.int64)], [spec.dtype for spec in specs])
+        shaped = [tf.ensure_shape(part, spec.shape) for part, spec in zip(parts, specs, strict=True)]
+        return tf.nest.pack_sequence_as(self._specs, shaped)
 
-    def _seek(self, step: tf.Tensor) -> tf.Tensor:
-        dataset = tf.data.experimental.to_variant(self._from(step))
-        tf.raw_ops.MakeIterator(dataset=dataset, iterator=self._iterator)
-        return tf.constant(True)
+    def _take(self, step: tf.Tensor) -> list[tf.Tensor]:
+        first = int(step)
+        steps = range(first, first + 1 + _AHEAD)
+        self._batches = {s: self._batches.get(s) or self._pool.submit(self._make, s) for s in steps}
+        return tf.nest.flatten(self._batches[first].result())
 
-    def _from(self, step: tf.Tensor) -> tf.data.Dataset:
-        steps = tf.data.Dataset.range(step, tf.int64.max)
-        return steps.map(self._feed, num_parallel_calls=_THREADS, deterministic=True).prefetch(_AHEAD)
+    def _make(self, step: int) -> Any:
+        return self._feed(tf.constant(step, tf.int64))

@@ -22,8 +22,9 @@ import tensorflow_datasets as tfds
 from beam_jobs import annotate, ingest
 from beam_jobs.config import AnnotateConfig, IngestConfig
 from datasets import schema
-from datasets.feeds import RewardKind, RewardSource, load_transitions
+from datasets.feeds import load_transitions
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.schema import Verdict
 from datasets.store import Store
 from datasets.validate import Severity

@@ -11,8 +11,9 @@ import tensorflow as tf
 from datasets import feeds, presets
 from datasets.console import console
 from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.feeds import Group, RewardSource, TransitionFeed, Transitions
+from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.reward_source import RewardSource
 from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
 from pipeline import export

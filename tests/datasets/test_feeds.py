@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from datasets import features, feeds, testing, video
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
-from datasets.feeds import Group, RewardKind, RewardSource, TransitionFeed
+from datasets.feeds import Group, TransitionFeed
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 
@@ -32,17 +33,6 @@ def _episode(seed, num_steps=5, **changes):
 
 def _load(store, rewards=TRUE, keys=KEYS, task="lift_green"):
     return feeds.load_transitions(store, store.query(Query()), keys, rewards, task)
-
-
-class TestRewardSource:
-    @pytest.mark.parametrize("text", ["true", "none", "sketch", "model:lift-1"])
-    def test_text_round_trip(self, text):
-        assert str(RewardSource.parse(text)) == text
-
-    @pytest.mark.parametrize("text", ["", "model", "model:", "true:x", "success"])
-    def test_other_texts_are_refused(self, text):
-        with pytest.raises(ArmchairError, match="give true, none, sketch or model:<model id>"):
-            RewardSource.parse(text)
 
 
 class TestLoadTransitions:

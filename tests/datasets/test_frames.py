@@ -99,6 +99,20 @@ class TestLoad:
         assert _made(store) == []
 
 
+class TestAsTensor:
+    def test_what_was_loaded_is_not_copied(self, store):
+        array = _load(store, None)[LEFT]
+        tensor = frames.as_tensor(array)
+        np.testing.assert_array_equal(tensor, array)
+        array[3] = 7
+        assert (tensor[3].numpy() == 7).all()
+
+    @pytest.mark.parametrize("part", [slice(1, None), (slice(None), slice(1, 5)), slice(None, None, 2)])
+    def test_any_other_array_does_as_well(self, store, part):
+        array = _load(store, None)[LEFT][part]
+        np.testing.assert_array_equal(frames.as_tensor(array), array)
+
+
 class TestDisk:
     def test_a_file_cut_short_is_noticed_when_it_is_opened(self, store):
         array = _load(store)[LEFT]
@@ -172,12 +186,13 @@ def _writer(store: Store, pause_after: int) -> subprocess.Popen:
 
 @pytest.mark.slow
 def test_a_killed_writer_leaves_nothing_that_is_taken_for_whole(store):
-    with _writer(store, pause_after=3) as victim, _writer(store, pause_after=-1) as waiting:
+    with _writer(store, pause_after=3) as victim:
         assert victim.stdout.readline() == "decoding\n"
         [half] = _made(store)
         assert half.startswith(".") and half.endswith(".tmp")
-        victim.send_signal(signal.SIGKILL)
-        first = sum(int(array[np.array([0])].sum()) for array in _load(store, None).values())
-        assert int(waiting.stdout.readline()) == first  # took over as soon as the lock was free
+        with _writer(store, pause_after=-1) as waiting:
+            victim.send_signal(signal.SIGKILL)
+            first = sum(int(array[np.array([0])].sum()) for array in _load(store, None).values())
+            assert int(waiting.stdout.readline()) == first  # took over as soon as the lock was free
     assert len(_made(store)) == 1 and not _made(store)[0].startswith(".")
     np.testing.assert_array_equal(_load(store)[WRIST][np.arange(11)], _load(store, None)[WRIST])

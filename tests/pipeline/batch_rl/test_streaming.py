@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from datasets import feeds, testing
-from datasets.feeds import Group, RewardKind, RewardSource
+from datasets.feeds import Group
 from datasets.query import Query
+from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl.bc import BcLearner
