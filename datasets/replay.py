@@ -30,7 +30,7 @@ from datasets.sequences import SequenceBatch
 
 _TABLE = "items"
 _AHEAD = 2  # batches that wait for the learner, in two places: at hand, and on their way from the server
-_PENDING = 100  # items on their way to the server; each may take it as long as the time-out
+_PENDING = 25  # items on their way to the server; each may take it as long as the time-out
 _TIMEOUT = 60  # seconds
 _UNREACHABLE = (reverb.errors.DeadlineExceededError, RuntimeError)
 Kind = TypeVar("Kind", Batch, SequenceBatch)

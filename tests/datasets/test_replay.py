@@ -206,7 +206,7 @@ class TestRateLimiter:
     def test_both_go_on_when_the_other_does(self):
         with _process("serve", 5, 5) as server:
             address = server.stdout.readline().strip()
-            with _process("write", address, 300), Sampler(address, Batch, 10, TIMEOUT) as sampler:
+            with _process("write", address, 300), Sampler(address, Batch, 10, timeout=60) as sampler:
                 for _ in range(25):
                     sampler(tf.constant(0))
             assert _size(address) > 240
