@@ -1,0 +1,69 @@
+"""Runs one cell: train a policy on the task's data, then try its snapshots."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import studies
+from benchmarks.rl_unplugged import data
+from benchmarks.rl_unplugged.cells import METHODS, SIZES, VERSION, Cell, Size
+from benchmarks.semi_supervised.run import apart, train_policy
+from datasets.presets import ObservationPreset
+from datasets.store import Store
+from pipeline.batch_rl.config import TRAININGS, BcConfig, Training
+
+_EVALUATION_SEED = 2_000_000  # of the initial states; far from those of the data, the same for every row and snapshot
+
+
+def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
+    """A cell's result, which is also written to `results/KEY.json`; one that is there is not made again.
+
+    Args:
+      cell: what to do.
+      runs: folder of the data, which are kept, and of what a cell writes, which is not.
+      results: folder of the results.
+      workers: not used; a cell is a process.
+    """
+    del workers
+
+    def make(work: Path) -> dict[str, Any]:
+        size = SIZES[cell.size]
+        store, facts = data.make(runs / f"data-{cell.size}-{cell.task}", cell.task, size.online_episodes)
+        began = time.monotonic()
+        training = _training(cell, store, work / "policy", size)
+        apart(train_policy, training)
+        paths = sorted((training.out / "snapshots").glob("[0-9]*"))
+        snapshots = apart(try_out, cell.task, paths, size.evaluation_episodes)
+        return {"data": facts, "snapshots": snapshots, "seconds": round(time.monotonic() - began)}
+
+    return studies.once(cell, VERSION, runs, results, make)
+
+
+def _training(cell: Cell, store: Store, out: Path, size: Size) -> Training:
+    method = METHODS[cell.row]
+    every = size.steps // size.snapshots
+    options: dict[str, Any] = {
+        "store": store.root, "out": out, "task": cell.task, "observations": ObservationPreset.STATES,
+        "rewards": "none" if isinstance(method, BcConfig) else "true",
+        "steps": every * size.snapshots, "fused": every, "checkpoint_every": every, "snapshot_every": every,
+        "seed": cell.seed, "method": method,
+    }  # fmt: skip
+    return TRAININGS[type(method)](**options)
+
+
+def try_out(task: str, paths: list[Path], episodes: int) -> list[dict[str, float | int]]:
+    """Mean return of each policy over as many episodes, the last one last."""
+    from benchmarks.rl_unplugged import suite
+    from pipeline import export, threads
+
+    threads.for_dense_learners()
+    told = []
+    for path in paths:
+        policy, card = export.load_model(path, "policy")
+        envs = [suite.make(task, _EVALUATION_SEED + number) for number in range(episodes)]
+        played = suite.play(envs, lambda observation, act=policy.act: act(observation).numpy(), card["policy_id"])
+        returns = [float(episode.reward.sum()) for episode in played]
+        told.append({"step": card["step"], "return": float(np.mean(returns)), "episodes": episodes})
+    return told
