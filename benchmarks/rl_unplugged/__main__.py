@@ -1,13 +1,13 @@
 """Offline learners on the control suite, cell by cell, on data made as RL Unplugged's was (needs the extra `envs`).
 
 ```
-python -m benchmarks.rl_unplugged --study smoke                # whether it runs: minutes
-python -m benchmarks.rl_unplugged --study table                # an hour; stopped, it goes on with the next cell
-python -m benchmarks.rl_unplugged --study table --list         # what there is to do, a line a cell
-python -m benchmarks.rl_unplugged --study table --cell KEY     # one of them: what a job of a cluster would run
-python -m benchmarks.rl_unplugged --study table --collate      # runs nothing, writes the page from the results
+python -m benchmarks.rl_unplugged --study smoke                 # whether it runs: minutes
+python -m benchmarks.rl_unplugged --study walker_walk           # half an hour; stopped, it goes on with the next cell
+python -m benchmarks.rl_unplugged --study walker_walk --list    # what there is to do, a line a cell
+python -m benchmarks.rl_unplugged --study walker_walk --cell KEY    # one of them: what a job of a cluster would run
+python -m benchmarks.rl_unplugged --study walker_walk --collate     # runs nothing, writes the page from the results
 ```
-A task's first cell makes its data: a quarter of an hour.
+The first cell makes the task's data: a quarter of an hour on two cores.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Options(studies.Options):
     """Which cells to run."""
 
     study: str = "smoke"
-    """table or smoke."""
+    """cartpole_swingup, walker_walk or smoke."""
     runs: Path = Path("runs/rl_unplugged")
     """Folder of the data and of what is in work."""
     results: Path = Path("docs/results/rl_unplugged")

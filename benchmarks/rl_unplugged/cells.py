@@ -1,9 +1,10 @@
 """What the study consists of: cells, each a row of the table for one task and seed."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from pipeline.batch_rl.config import (
     AdvantageMode,
@@ -24,14 +25,16 @@ TASKS = ("cartpole_swingup", "walker_walk")
 
 _LAYERS = (128, 128)  # for two cores
 _CRITIC = CriticConfig(layer_sizes=_LAYERS)
-# Targets four times as often as in the papers, as a few thousand steps have to do.
-_CRR = CrrConfig(policy=PolicyConfig(layer_sizes=_LAYERS), critic=_CRITIC, target_period=25)
+# A few thousand steps have to do: targets are brought up four times as often as in the papers, and CRR's transitions
+# reach five steps ahead, too, as D4PG's do (RL Unplugged's own records hold one).
+_SOON = {
+    "critic": _CRITIC, "target_period": 25, "n_step": 5, "policy_learning_rate": 3e-4, "critic_learning_rate": 3e-4,
+}  # fmt: skip
+_CRR = CrrConfig(policy=PolicyConfig(layer_sizes=_LAYERS), **_SOON)
 
 METHODS: Mapping[str, BcConfig | CrrConfig | D4pgConfig] = {
     "bc": BcConfig(policy=PolicyConfig(layer_sizes=_LAYERS)),
-    "d4pg": D4pgConfig(
-        layer_sizes=_LAYERS, critic=_CRITIC, target_period=25, policy_learning_rate=3e-4, critic_learning_rate=3e-4
-    ),
+    "d4pg": D4pgConfig(layer_sizes=_LAYERS, **_SOON),
     "crr_exp": _CRR,
     "crr_binary": dataclasses.replace(_CRR, weight=WeightMode.BINARY),
     "crr_binary_max": dataclasses.replace(_CRR, weight=WeightMode.BINARY, advantage=AdvantageMode.MAX),
@@ -75,9 +78,9 @@ class Cell:
         return f"{self.task} {self.row} (seed {self.seed})"
 
 
-def table() -> Iterator[Cell]:
-    """All rows, on both tasks."""
-    return (Cell(task, row, seed) for seed in SEEDS for task in TASKS for row in METHODS)
+def of_task(task: str) -> Iterator[Cell]:
+    """All rows."""
+    return (Cell(task, row, seed) for seed in SEEDS for row in METHODS)
 
 
 def smoke() -> Iterator[Cell]:
@@ -85,4 +88,6 @@ def smoke() -> Iterator[Cell]:
     return (Cell(TASKS[0], row, 0, "smoke") for row in ("bc", "crr_exp"))
 
 
-STUDIES = {"table": table, "smoke": smoke}
+STUDIES: Mapping[str, Callable[[], Iterator[Cell]]] = {task: functools.partial(of_task, task) for task in TASKS} | {
+    "smoke": smoke
+}

@@ -19,10 +19,8 @@ def write(study: str, results: Path) -> Path:
     paths = [results / f"{cell.key}.json" for cell in cells]
     found: Results = [json.loads(path.read_text()) for path in paths if path.exists()]
     text = [f"# Data as RL Unplugged's: `{study}`", "", *_preamble(study, len(cells), found)]
-    for task in dict.fromkeys(cell.task for cell in cells):
-        of_task = [result for result in found if result["cell"]["task"] == task]
-        if of_task:
-            text += ["", f"## {task}", "", _data(of_task[0]["data"]), "", *_table(of_task)]
+    if found:
+        text += ["", _data(found[0]["data"]), "", *_table(found)]
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
     return path
@@ -38,11 +36,11 @@ def _preamble(study: str, count: int, found: Results) -> list[str]:
 - Cells done: {len(found)} of {count}; their times add up to {seconds / 60:.0f} minutes, without making the data
 - Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
 
-Tasks of the DeepMind control suite. An online D4PG with 5-step returns, fed by our replay, learns each of them with
-noise 0.3 on its actions; all that it saw is the data, but for two thirds of the successful episodes (RL Unplugged thins
-so; that a success has 70 % of the highest return is our choice, and so is one online run in place of three). All
-learners get the same data, through the code of `armchair train`: {size.steps:,} steps of 256 transitions, networks of
-two layers of 128, the rest as in `benchmarks/rl_unplugged/cells.py`.
+An online D4PG, fed by our replay, learns the task of the DeepMind control suite with noise 0.3 on its actions; all that
+it saw is the data, but for two thirds of the successful episodes (RL Unplugged thins so; that a success has 70 % of the
+highest return is our choice, and so is one online run in place of three). All learners get the same data, through the
+code of `armchair train`: {size.steps:,} steps of 256 transitions, networks of two layers of 128, critics over 5 steps,
+the rest as in `benchmarks/rl_unplugged/cells.py`.
 
 Numbers are mean returns, of 1,000 at most, over {size.evaluation_episodes} episodes without noise; then mean ± standard
 deviation over seeds: of the last policy, and of each seed's best of {size.snapshots} snapshots, which only trying them

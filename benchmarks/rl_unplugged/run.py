@@ -1,5 +1,6 @@
 """Runs one cell: train a policy on the task's data, then try its snapshots."""
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import studies
-from benchmarks.rl_unplugged import data
+from benchmarks.rl_unplugged import data, suite
 from benchmarks.rl_unplugged.cells import METHODS, SIZES, VERSION, Cell, Size
-from benchmarks.semi_supervised.run import apart, train_policy
 from datasets.presets import ObservationPreset
 from datasets.store import Store
+from pipeline import export, threads
+from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import TRAININGS, BcConfig, Training
 
 _EVALUATION_SEED = 2_000_000  # of the initial states; far from those of the data, the same for every row and snapshot
@@ -32,10 +34,11 @@ def run(cell: Cell, runs: Path, results: Path, workers: int) -> dict[str, Any]:
         size = SIZES[cell.size]
         store, facts = data.make(runs / f"data-{cell.size}-{cell.task}", cell.task, size.online_episodes)
         began = time.monotonic()
+        _choose_threads()
         training = _training(cell, store, work / "policy", size)
-        apart(train_policy, training)
+        trainer.train(training)
         paths = sorted((training.out / "snapshots").glob("[0-9]*"))
-        snapshots = apart(try_out, cell.task, paths, size.evaluation_episodes)
+        snapshots = [_try_out(cell.task, path, size.evaluation_episodes) for path in paths]
         return {"data": facts, "snapshots": snapshots, "seconds": round(time.monotonic() - began)}
 
     return studies.once(cell, VERSION, runs, results, make)
@@ -53,17 +56,16 @@ def _training(cell: Cell, store: Store, out: Path, size: Size) -> Training:
     return TRAININGS[type(method)](**options)
 
 
-def try_out(task: str, paths: list[Path], episodes: int) -> list[dict[str, float | int]]:
-    """Mean return of each policy over as many episodes, the last one last."""
-    from benchmarks.rl_unplugged import suite
-    from pipeline import export, threads
-
+@functools.cache
+def _choose_threads() -> None:
+    """Once a process."""
     threads.for_dense_learners()
-    told = []
-    for path in paths:
-        policy, card = export.load_model(path, "policy")
-        envs = [suite.make(task, _EVALUATION_SEED + number) for number in range(episodes)]
-        played = suite.play(envs, lambda observation, act=policy.act: act(observation).numpy(), card["policy_id"])
-        returns = [float(episode.reward.sum()) for episode in played]
-        told.append({"step": card["step"], "return": float(np.mean(returns)), "episodes": episodes})
-    return told
+
+
+def _try_out(task: str, path: Path, episodes: int) -> dict[str, float | int]:
+    """A policy's mean return over so many episodes."""
+    policy, card = export.load_model(path, "policy")
+    envs = [suite.make(task, _EVALUATION_SEED + number) for number in range(episodes)]
+    played = suite.play(envs, lambda observation: policy.act(observation).numpy(), card["policy_id"])
+    returns = [float(episode.reward.sum()) for episode in played]
+    return {"step": card["step"], "return": float(np.mean(returns)), "episodes": episodes}
