@@ -230,10 +230,13 @@ class Sampler(Generic[Kind]):
 
     def _fetch(self) -> None:
         """Until nothing comes for the length of the time-out."""
-        with contextlib.suppress(tf.errors.CancelledError):  # the context was left
+        problem = f"the replay at {self._address} has had no data for {self._timeout} s: is a writer running?"
+        try:
             for drawn in self._batches:
                 self._queue.enqueue(tf.nest.flatten(drawn))
-            self._stop(f"the replay at {self._address} has had no data for {self._timeout} s: is a writer running?")
+        except tf.errors.OpError as error:  # also once the context is left
+            problem = f"the replay at {self._address} failed ({error.message}): start its server again"
+        self._stop(problem)
 
     def _watch(self) -> None:
         """Asks every half time-out, and gives the server the other half to answer."""
@@ -243,7 +246,8 @@ class Sampler(Generic[Kind]):
                 self._stop(_unreachable(self._address))
 
     def _stop(self, problem: str) -> None:
-        self._problem = self._problem or problem
+        if not self._left.is_set():
+            self._problem = self._problem or problem
         self._queue.close(cancel_pending_enqueues=True)  # what waits for a batch fails
 
 

@@ -55,7 +55,7 @@ def _size(address):
     return reverb.Client(address).server_info(5)["items"].current_size
 
 
-def _wait_for(condition, seconds=20):
+def _wait_for(condition, seconds=100):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -203,6 +203,7 @@ class TestRateLimiter:
             with pytest.raises(ArmchairError, match="no data"), Sampler(address, Batch, 2, 2) as sampler:
                 sampler(tf.constant(0))
 
+    @pytest.mark.slow
     def test_both_go_on_when_the_other_does(self):
         with _process("serve", 5, 5) as server:
             address = server.stdout.readline().strip()
@@ -213,6 +214,7 @@ class TestRateLimiter:
 
 
 class TestDeath:
+    @pytest.mark.slow
     def test_of_the_server_while_a_graph_waits_for_a_batch(self):
         with _process("serve", 5, 5) as server:
             address = server.stdout.readline().strip()
@@ -225,6 +227,18 @@ class TestDeath:
             killer.join()
             assert time.monotonic() - drawn[-1] < TIMEOUT + 1
 
+    def test_of_the_server_in_good_order(self):
+        with contextlib.ExitStack() as serving:
+            address = serving.enter_context(_served())
+            Writer(address, ITEMS, TIMEOUT).write(*episode(5))
+            sampler, drawn = Sampler(address, Batch, 2, TIMEOUT), []
+            stopper = threading.Thread(target=lambda: (_wait_for(lambda: drawn), serving.close()))
+            stopper.start()
+            with pytest.raises(ArmchairError, match=f"{address} (failed|does not answer)"):
+                _draw_until_it_fails(sampler, drawn)
+            stopper.join()
+
+    @pytest.mark.slow
     def test_of_the_server_while_a_writer_writes(self):
         with _process("serve", 5, 5) as server:
             address = server.stdout.readline().strip()
@@ -235,6 +249,7 @@ class TestDeath:
             with pytest.raises(ArmchairError, match=f"server at {address} does not answer"):
                 writer.write(*episode(5))
 
+    @pytest.mark.slow
     def test_of_a_writer_leaves_whole_items(self):
         with _process("serve", 50, 5) as server:
             address = server.stdout.readline().strip()
