@@ -148,7 +148,7 @@ def _actions_figure(episode: Episode, policies: Mapping[Contender, Path]) -> Fig
     for (contender, path), colour in zip(policies.items(), _COLOURS, strict=False):
         policy, card = export.load_model(path, "policy")
         inputs = {k: episode.observation[k][:-1] for k in card["inputs"]}
-        curves.append((contender.label, colour, policy.act(inputs).numpy()))
+        curves.append((contender.label, colour, policy.follow(inputs).numpy()))
     for number, axes in enumerate(panels):
         for label, colour, values in curves:
             axes.plot(values[:, number], color=colour, label=label, linewidth=1.2)

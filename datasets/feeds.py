@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import tensorflow as tf
 
-from datasets import console, schema
+from datasets import console, frames, schema
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
 from datasets.features import ArraySpec
+from datasets.frames import DiskArray
+from datasets.prefetch import Prefetch
 from datasets.store import EpisodeRow, Store
 
 
@@ -59,7 +61,7 @@ class Transitions:
     in the order of their frames.
     """
 
-    observation: Mapping[str, np.ndarray]  # sorted by name; float32[F, ...]
+    observation: Mapping[str, np.ndarray]  # without the pictures; sorted by name; float32[F, ...]
     frame: np.ndarray  # int32[N]: of o_t
     next_frame: np.ndarray  # int32[N]: of o_{t+1}; of o_{t+n}, if they span n steps
     action: np.ndarray  # float32[N, A]
@@ -68,6 +70,8 @@ class Transitions:
     episode: np.ndarray  # int32[N]: index into `episode_ids`
     episode_ids: tuple[str, ...]  # [E]
     inputs: Mapping[str, ArraySpec]  # shape and dtype of each observation as it was logged
+    # Sorted by name; uint8[F, H, W, C], in memory or on disk: `pictures[name][frame]` is uint8[B, H, W, C] either way.
+    pictures: Mapping[str, np.ndarray | DiskArray] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         """N."""
@@ -84,9 +88,10 @@ class Transitions:
 
 
 def load_transitions(
-    store: Store, rows: Sequence[EpisodeRow], keys: Sequence[str], rewards: RewardSource, task_id: str
-) -> Transitions:
-    """Reads episodes into memory.
+    store: Store, rows: Sequence[EpisodeRow], keys: Sequence[str], rewards: RewardSource, task_id: str,
+    memory: int | None = None,
+) -> Transitions:  # fmt: skip
+    """Reads episodes into memory, without their pictures if those are too many.
 
     Args:
       store: that holds the episodes.
@@ -94,30 +99,27 @@ def load_transitions(
       keys: which observations.
       rewards: where the rewards come from.
       task_id: the task that is rewarded.
+      memory: bytes that decoded pictures may take up in memory; more of them go to disk, see `datasets.frames`. None: a
+        quarter of the machine's.
 
     Raises:
-      ArmchairError: if there is nothing to learn from, or rewards are missing for some episodes.
+      ArmchairError: if there is nothing to learn from, rewards are missing for some episodes, or the disk is full.
       SpecMismatchError: if episodes differ in their observations or actions.
       BadEpisodeError: if a number is not finite.
     """
     rows = [row for row in rows if row.num_steps >= 2]  # one frame alone makes no transition
     if not rows:
         raise ArmchairError("no episode with at least two steps was selected: widen the query")
+    inputs = _inputs(store, rows, sorted(keys))
+    vectors = [k for k, spec in inputs.items() if not spec.is_image]
     rewards_of = _reward_function(store, rows, rewards, task_id)
-    parts: list[dict[str, Any]] = []
-    for number, episode in enumerate(console.track(store.read_many(rows), "loading episodes", len(rows))):
-        part = _transitions_of(episode, number, sorted(keys), rewards_of)
-        if parts and (part["inputs"], part["action"].shape[1:]) != (parts[0]["inputs"], parts[0]["action"].shape[1:]):
-            raise SpecMismatchError(
-                f"episodes {rows[0].episode_id} and {rows[number].episode_id} differ in the shapes of their "
-                "observations or actions: train on datasets of one robot, or select other observations"
-            )
-        parts.append(part)
+    episodes = enumerate(console.track(store.read_many(rows), "loading episodes", len(rows)))
+    parts = [_transitions_of(episode, vectors, rewards_of(number, episode)) for number, episode in episodes]
     lengths = [row.num_steps for row in rows]
     starts = np.cumsum([0, *lengths[:-1]])  # [E]: first frame of each episode
     frame = np.concatenate([s + np.arange(n - 1) for s, n in zip(starts, lengths, strict=True)]).astype(np.int32)
     return Transitions(
-        observation={k: np.concatenate([part["observation"][k] for part in parts]) for k in sorted(keys)},
+        observation={k: np.concatenate([part["observation"][k] for part in parts]) for k in vectors},
         frame=frame,
         next_frame=frame + np.int32(1),
         action=np.concatenate([part["action"] for part in parts]),
@@ -125,7 +127,8 @@ def load_transitions(
         discount=np.concatenate([part["discount"] for part in parts]),
         episode=np.repeat(np.arange(len(rows)), np.array(lengths) - 1).astype(np.int32),
         episode_ids=tuple(row.episode_id for row in rows),
-        inputs=parts[0]["inputs"],
+        inputs=inputs,
+        pictures=frames.load(store, rows, {k: spec for k, spec in inputs.items() if spec.is_image}, memory),
     )
 
 
@@ -151,28 +154,38 @@ def n_step(transitions: Transitions, n: int, gamma: float) -> Transitions:
     return dataclasses.replace(transitions, reward=reward, discount=discount, next_frame=reached)
 
 
-def _transitions_of(
-    episode: Episode, number: int, keys: Sequence[str], rewards_of: Callable[[int, Episode], np.ndarray]
-) -> dict[str, Any]:
+def _inputs(store: Store, rows: Sequence[EpisodeRow], keys: Sequence[str]) -> dict[str, ArraySpec]:
+    """What the observations look like: the same in the datasets of all episodes, as are their actions."""
+    specs = {name: store.spec(name) for name in {row.dataset for row in rows}}
+    first = specs[rows[0].dataset]
+    for row in rows:
+        spec = specs[row.dataset]
+        if missing := [k for k in keys if k not in spec.observation]:
+            raise SpecMismatchError(
+                f"episode {row.episode_id} has no observation {missing[0]!r}: select other observations or episodes"
+            )
+        if spec.action.shape != first.action.shape or any(spec.observation[k] != first.observation[k] for k in keys):
+            raise SpecMismatchError(
+                f"episodes {rows[0].episode_id} and {row.episode_id} differ in the shapes of their observations or "
+                "actions: train on datasets of one robot, or select other observations"
+            )
+    return {k: first.observation[k] for k in keys}
+
+
+def _transitions_of(episode: Episode, keys: Sequence[str], rewards: np.ndarray) -> dict[str, Any]:
     """One episode's arrays. The last step's action, reward and discount are not valid and are left out."""
-    name = episode.metadata.episode_id
-    if missing := [k for k in keys if k not in episode.observation]:
-        raise SpecMismatchError(
-            f"episode {name} has no observation {missing[0]!r}: select other observations or episodes"
-        )
-    logged = {k: episode.observation[k] for k in keys}
     part: dict[str, Any] = {
-        "observation": {k: v.astype(np.float32) for k, v in logged.items()},  # [T, ...]
+        "observation": {k: episode.observation[k].astype(np.float32) for k in keys},  # [T, ...]
         "action": episode.action[:-1].astype(np.float32),  # [T - 1, A]
-        "reward": rewards_of(number, episode).astype(np.float32),  # [T - 1]
+        "reward": rewards.astype(np.float32),  # [T - 1]
         "discount": episode.discount[:-1].astype(np.float32),  # [T - 1]; validation saw to the 0 before a terminal
     }
     flat = {**part["observation"], **{k: part[k] for k in ("action", "reward", "discount")}}
     for field, values in flat.items():
         if not np.isfinite(values).all():
-            step = np.argwhere(~np.isfinite(values))[0, 0]
+            name, step = episode.metadata.episode_id, np.argwhere(~np.isfinite(values))[0, 0]
             raise BadEpisodeError(f"{field!r} of episode {name} is not finite at step {step}: leave the episode out")
-    return part | {"inputs": {k: ArraySpec(v.shape[1:], v.dtype.name) for k, v in logged.items()}}
+    return part
 
 
 def _reward_function(
@@ -213,14 +226,21 @@ def _mean_sketches(store: Store, rows: Sequence[EpisodeRow], task_id: str) -> di
     return {episode_id: np.mean(values, axis=0) for episode_id, values in curves.items()}
 
 
-class Batch(NamedTuple):
-    """B transitions; the observations are whatever the feed was given (vectors, usually)."""
+class Observation(NamedTuple):
+    """What a policy from pixels gets of B frames."""
 
-    observation: tf.Tensor  # [B, D]
+    vector: tf.Tensor  # float32[B, D]
+    pictures: Mapping[str, tf.Tensor]  # name -> uint8[B, H, W, C]
+
+
+class Batch(NamedTuple):
+    """B transitions. Where they have pictures, each observation is an `Observation`; else a vector."""
+
+    observation: tf.Tensor | Observation  # [B, D]
     action: tf.Tensor  # [B, A]
     reward: tf.Tensor  # [B]
     discount: tf.Tensor  # [B]
-    next_observation: tf.Tensor  # [B, D]
+    next_observation: tf.Tensor | Observation  # [B, D]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -274,7 +294,7 @@ class Draws:
 
 
 class TransitionFeed:
-    """Batches of transitions, gathered from memory inside the graph."""
+    """Batches of transitions, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
     def __init__(self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], seed: int):
         """Puts the arrays where TensorFlow can gather from them.
@@ -286,20 +306,51 @@ class TransitionFeed:
           seed: decides all batches.
         """
         self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
+        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
         self._frame = tf.constant(transitions.frame)
         self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
         self.indices = Draws(groups, seed)
+        on_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
+        self._batch = Prefetch(self._gather) if on_disk else self._gather
 
     def __call__(self, step: tf.Tensor) -> Batch:
         """Batch number `step`."""
+        return self._batch(step)
+
+    def _gather(self, step: tf.Tensor) -> Batch:
         chosen = self.indices(step)  # [B]
         return Batch(
-            tf.gather(self._observation, tf.gather(self._frame, chosen)),
+            self._see(tf.gather(self._frame, chosen)),
             tf.gather(self._action, chosen),
             tf.gather(self._reward, chosen),
             tf.gather(self._discount, chosen),
-            tf.gather(self._observation, tf.gather(self._next_frame, chosen)),
+            self._see(tf.gather(self._next_frame, chosen)),
         )
+
+    def _see(self, frame: tf.Tensor) -> tf.Tensor | Observation:
+        """What is seen in frames int32[B]."""
+        vector = tf.gather(self._observation, frame)
+        return Observation(vector, {k: rows(frame) for k, rows in self._pictures.items()}) if self._pictures else vector
+
+
+def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function of int32[B] that gives rows [B, ...] of the array."""
+    if isinstance(array, DiskArray):
+
+        def read(rows: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(
+                tf.numpy_function(array.__getitem__, [rows], array.dtype), (*rows.shape, *array.shape[1:])
+            )
+
+        return read
+    with tf.device("CPU"):  # a graphics card's memory is for the networks
+        held = tf.constant(array)
+
+    def gather(rows: tf.Tensor) -> tf.Tensor:
+        with tf.device("CPU"):
+            return tf.gather(held, rows)
+
+    return gather

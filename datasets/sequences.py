@@ -2,27 +2,49 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
-from datasets.feeds import Draws, Group, Transitions
+from datasets.feeds import Batch, Draws, Group, Transitions
 
 
 class SequenceBatch(NamedTuple):
     """B stretches of L transitions each, time first; their observations are L + 1 vectors.
 
-    Transition t of a stretch is `(observation[t], action[t], reward[t], discount[t], observation[t + 1])`. Where an
-    episode is shorter, the mask is 0, rewards and discounts are 0, and the rest repeats what came last.
+    Transition t of a stretch is `(observation[t], action[t], reward[t], discount[t], observation[reached[t]])`. Where
+    an episode is shorter, the mask is False, rewards and discounts are 0, and the rest repeats what came last.
     """
 
     observation: tf.Tensor  # [L + 1, B, D]
     action: tf.Tensor  # [L, B, A]
     reward: tf.Tensor  # [L, B]
     discount: tf.Tensor  # [L, B]
-    mask: tf.Tensor  # [L, B]: 1 where there is a transition, else 0
+    reached: tf.Tensor  # int32[L, B], in 1 ... L: where the transition leads; t + 1, if it spans one step
+    mask: tf.Tensor | None  # bool[L, B]: whether there is a transition; None: everywhere
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        """Single transitions as stretches of one."""
+        observation = tf.stack([batch.observation, batch.next_observation])
+        action, reward, discount = (part[None] for part in (batch.action, batch.reward, batch.discount))
+        return cls(observation, action, reward, discount, tf.ones_like(reward, tf.int32), None)
+
+    def rows(self, values: tf.Tensor) -> tf.Tensor:
+        """Of values [L, B, ...] those that belong to a transition, one row each: [N, ...]."""
+        length, batch, *rest = values.shape
+        length, batch = (tf.shape(values)[axis] if size is None else size for axis, size in enumerate((length, batch)))
+        flat = tf.reshape(values, (length * batch, *rest))
+        return flat if self.mask is None else tf.gather(flat, tf.where(tf.reshape(self.mask, (-1,)))[:, 0])
+
+    def where_they_lead(self, values: tf.Tensor) -> tf.Tensor:
+        """Of values [L, B, ...] at observations 1 ... L, those where each transition leads, as `rows`: [N, ...]."""
+        if values.shape[0] == 1:
+            return self.rows(values)
+        across = tf.broadcast_to(tf.range(tf.shape(values)[1]), tf.shape(self.reached))
+        return self.rows(tf.gather_nd(values, tf.stack([self.reached - 1, across], -1)))
 
 
 def starts(transitions: Transitions, length: int) -> np.ndarray:
@@ -50,8 +72,9 @@ class SequenceFeed:
     """Batches of stretches, gathered from memory inside the graph."""
 
     def __init__(
-        self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], length: int, seed: int
-    ):
+        self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], length: int, seed: int,
+        n_step: int = 1, gamma: float = 1.0,
+    ):  # fmt: skip
         """Puts the arrays where TensorFlow can gather from them.
 
         Args:
@@ -60,11 +83,13 @@ class SequenceFeed:
           groups: how each batch is made up; of their members, those count at which a stretch may begin.
           length: L, transitions of a stretch.
           seed: decides all batches.
+          n_step: steps that a transition spans, as `feeds.n_step`; fewer at the end of the episode or of the stretch.
+          gamma: the learner's discount a step, for these.
 
         Raises:
           ArmchairError: if the length is not positive.
         """
-        self._length = length
+        self._length, self._n_step, self._gamma = length, n_step, gamma
         self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
         self._frame = tf.constant(transitions.frame)
         self._action = tf.constant(transitions.action)
@@ -80,14 +105,26 @@ class SequenceFeed:
         first = self.indices(step)  # [B]
         last = tf.gather(self._last, first)  # [B]
         wanted = first + tf.range(self._length)[:, None]  # [L, B]
-        mask = tf.cast(wanted <= last, tf.float32)
+        mask = wanted <= last
         chosen = tf.minimum(wanted, last)
         after = tf.minimum(tf.range(1, self._length + 1)[:, None], last - first + 1)  # frames since the first, [L, B]
         frames = tf.gather(self._frame, first) + tf.concat([tf.zeros_like(first)[None], after], 0)  # [L + 1, B]
-        return SequenceBatch(
-            tf.gather(self._observation, frames),
-            tf.gather(self._action, chosen),
-            tf.gather(self._reward, chosen) * mask,
-            tf.gather(self._discount, chosen) * mask,
-            mask,
+        inside = tf.cast(mask, tf.float32)
+        reward, discount, reached = self._span(
+            tf.gather(self._reward, chosen) * inside, tf.gather(self._discount, chosen) * inside, mask
         )
+        observation, action = tf.gather(self._observation, frames), tf.gather(self._action, chosen)
+        return SequenceBatch(observation, action, reward, discount, reached, mask)
+
+    def _span(self, reward: tf.Tensor, discount: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Rewards, discounts and places reached, [L, B] each, after `n_step` steps of what happens at each."""
+        summed, product = reward, discount
+        reached = tf.broadcast_to(tf.range(1, self._length + 1)[:, None], tf.shape(mask))
+        for k in range(1, min(self._n_step, self._length)):
+            later_reward, later_discount, near = (
+                tf.pad(part[k:], ((0, k), (0, 0))) for part in (reward, discount, mask)
+            )
+            summed += self._gamma * product * later_reward
+            product = tf.where(near, self._gamma * product * later_discount, product)
+            reached += tf.cast(near, tf.int32)
+        return summed, product, reached

@@ -8,6 +8,7 @@ ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequ
 ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
 ROOT/notes/EPISODE/NOTE.json                                     what a person said of an episode
 ROOT/quarantine/ID.json  ID.record                               what could not be taken in, and why
+ROOT/frames/                                                     decoded pictures, may be deleted; see `datasets.frames`
 ```
 Files are written first and whole, index rows last, so a killed process loses at most what it was writing. All writers
 queue for the index's one lock while they link a shard and commit its row; so the only shards without a row are those

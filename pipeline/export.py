@@ -4,7 +4,9 @@ A model folder holds an ordinary TensorFlow SavedModel and `card.json`, which sa
 expects, and what it was made from. Whoever loads it needs no training code: normalisation travels inside.
 
 - A reward model has `predict({name: [B, ...]}) -> float32[B]` in [0, 1], and a card of kind `reward_model`.
-- A policy has `act({name: [B, ...]}) -> float32[B, A]` within its action bounds, and a card of kind `policy`.
+- A policy has `act({name: [B, ...]}, state) -> (float32[B, A], state)` within its action bounds, where a state comes
+  from `initial_state(int64[B])`, one seed an episode; and `follow({name: [T, ...]}) -> float32[T, A]` along an episode.
+  Its card is of kind `policy`.
 """
 
 import hashlib

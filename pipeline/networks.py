@@ -105,6 +105,47 @@ def _uniform() -> snt.initializers.Initializer:
     return snt.initializers.VarianceScaling(distribution="uniform", mode="fan_out", scale=0.333)
 
 
+class Lstm(snt.Module):
+    """A long short-term memory (Hochreiter and Schmidhuber 1997, with a forget gate) over stretches of time.
+
+    One native operation for a whole stretch, which also gives the state before every step: critics of other actions
+    than the logged ones begin there.
+    """
+
+    def __init__(self, size: int, name: str | None = None):
+        """Makes a memory of `size` cells; its state is their outputs and their contents: float32[B, 2 size]."""
+        super().__init__(name)
+        self._size = size
+
+    @snt.once
+    def _build(self, input_size: int) -> None:
+        fan_in = input_size + self._size
+        glorot = snt.initializers.VarianceScaling(1.0, "fan_avg", "uniform")
+        self._weights = tf.Variable(glorot((fan_in, 4 * self._size), tf.float32), name="weights")
+        bias = np.zeros((4, self._size), np.float32)  # gates: input, forget, candidate, output
+        bias[1] = 1  # remember at first (Jozefowicz et al. 2015)
+        self._bias = tf.Variable(bias.ravel(), name="bias")
+
+    def __call__(self, inputs: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step after the other.
+
+        Args:
+          inputs: float32[L, B, D], time first.
+          state: float32[B, 2 H], before the first step; zeros to begin with.
+
+        Returns:
+          Outputs float32[L, B, H]; states float32[L + 1, B, 2 H], before the first step and after each.
+        """
+        self._build(inputs.shape[-1])
+        output, cell = tf.split(state, 2, -1)
+        unused = tf.zeros((self._size,))  # peepholes
+        steps = tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.shape(inputs, tf.int64)[0], x=inputs, cs_prev=cell, h_prev=output, w=self._weights,
+            wci=unused, wcf=unused, wco=unused, b=self._bias, cell_clip=0.0, use_peephole=False,
+        )  # fmt: skip
+        return steps.h, tf.concat([state[None], tf.concat([steps.h, steps.cs], -1)], 0)
+
+
 class ResidualEncoder(snt.Module):
     """A picture to keypoints: residual groups, a 1x1 convolution to K maps, spatial softmax."""
 

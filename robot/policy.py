@@ -1,7 +1,8 @@
 """Trained policies: a SavedModel and its card, without the code that trained them.
 
-The folder is what `pipeline.export` writes: `act({name: [B, ...]}) -> float32[B, A]`, normalisation inside, and a
-`card.json` that says which observations it wants. They are compared with the environment's before anything moves.
+The folder is what `pipeline.export` writes: `act({name: [B, ...]}, state) -> (float32[B, A], state)`, normalisation
+inside, `initial_state(int64[B])`, and a `card.json` that says which observations it wants. They are compared with the
+environment's before anything moves.
 """
 
 import json
@@ -38,21 +39,24 @@ def load_policy(path: Path | str, env: dm_env.Environment) -> "Policy":
 
 
 class Policy:
-    """A loaded policy as an `Actor`: a deterministic function of the observation."""
+    """A loaded policy as an `Actor`: a function of the episode's seed and of what was observed since its beginning."""
 
     def __init__(self, model: Any, card: Mapping[str, Any]):
         """See `load_policy`."""
         self.policy_id: str = card["policy_id"]
         self._model = model
         self._dtypes = {key: np.dtype(spec["dtype"]) for key, spec in card["inputs"].items()}
+        self.reset()
 
     def reset(self, seed: int | None = None) -> None:
-        """Nothing to do: it keeps no state and draws no random numbers."""
+        """Begins an episode: forgets the last one. The seed is for policies that draw."""
+        self._state = self._model.initial_state(np.array([seed or 0], np.int64))
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """float32[A]. Raises ArmchairError if it is not finite: no such thing goes to a robot."""
         batch = {key: np.asarray(observation[key], dtype)[None] for key, dtype in self._dtypes.items()}  # [1, ...]
-        action = self._model.act(batch).numpy()[0]  # [A]
+        actions, self._state = self._model.act(batch, self._state)
+        action = actions.numpy()[0]  # [A]
         if not np.isfinite(action).all():
             bad = [key for key, value in batch.items() if not np.isfinite(value).all()]
             cause = f"of {', '.join(bad)}, which is not finite" if bad else "of finite observations: train it again"

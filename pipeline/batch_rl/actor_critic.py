@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
 from pipeline.batch_rl.learner import Feed, Learner, descend
 from pipeline.batch_rl.networks import Policy, make_critic
@@ -22,7 +23,9 @@ class CriticLearner(Learner):
         """Builds critics for vectors of the given sizes."""
         super().__init__(feed, seed)
         self._config = config
-        self.critic, self._target_critic = (make_critic(config.critic, config.gamma) for _ in range(2))
+        self.critic, self._target_critic = (
+            make_critic(config.critic, config.gamma, config.memory.size) for _ in range(2)
+        )
         for critic in (self.critic, self._target_critic):
             critic(tf.zeros((1, observation_size)), tf.zeros((1, action_size)))
         self._critic_optimiser = Adam(self.critic.trainable_variables)
@@ -55,6 +58,18 @@ class CriticLearner(Learner):
     def _follow(self, rate: float) -> None:
         for target, source in zip(self._targets, self._online, strict=True):
             target.assign(source if rate == 1 else target + rate * (source - target))
+
+    def _bootstrap(self, batch: SequenceBatch, action: tf.Tensor) -> tf.Tensor:
+        """What the critic should predict, if these actions, float32[N, A], follow where the transitions lead.
+
+        Target networks do not see the first observation: their memory begins one step later than that of the networks
+        that learn, so both look back equally far (Acme's recurrent CRR).
+        """
+        following = batch.observation[1:]  # [L, B, D]
+        states = self._target_critic.states(following[:-1], batch.action[1:])  # [L, B, S]
+        predicted = self._target_critic(batch.where_they_lead(following), action, batch.where_they_lead(states))
+        discount = self._config.gamma * batch.rows(batch.discount)
+        return self.critic.target(batch.rows(batch.reward), discount, predicted)
 
     def _descend_critic(self, tape: tf.GradientTape, loss: tf.Tensor) -> tf.Tensor:
         """One step; returns the norm of the gradient."""
@@ -89,7 +104,7 @@ class ActorCritic(CriticLearner):
         super().__init__(config, feed, observation_size, action_size, seed)
         self.policy, self._target_policy = policy, target_policy
         for actor in filter(None, (policy, target_policy)):
-            actor.best(tf.zeros((1, observation_size)))
+            actor(tf.zeros((1, observation_size)))
         self._policy_optimiser = Adam(self.policy.trainable_variables)
         if target_policy:
             self._online += policy.variables

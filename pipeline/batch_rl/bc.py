@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import BcConfig
 from pipeline.batch_rl.learner import Feed, Learner, descend
@@ -24,15 +24,16 @@ class BcLearner(Learner):
     def __init__(self, config: BcConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
         """Builds networks for vectors of the given sizes."""
         super().__init__(feed, seed)
-        self.policy = MixturePolicy(action_size, config.policy)
+        self.policy = MixturePolicy(action_size, config.policy, config.memory.size)
         self.policy(tf.zeros((1, observation_size)))
         self._optimiser = Adam(self.policy.trainable_variables)
         self._config = config
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of maximum likelihood."""
         with tf.GradientTape() as tape:
-            loss = losses.imitation_loss(self.policy(batch.observation).log_prob(batch.action))
+            made = self.policy.unroll(batch.observation[:-1], batch.rows)
+            loss = losses.imitation_loss(made.log_prob(batch.rows(batch.action)))
         config = self._config
         norm = descend(tape, loss, self.policy, self._optimiser, config.learning_rate, config.max_gradient_norm)
         return {"policy_loss": loss, "policy_gradient_norm": norm}

@@ -60,6 +60,24 @@ class CriticConfig:
             raise ArmchairError("an expectile is of a critic of the mean: add --method.critic.no-distributional")
 
 
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """A memory behind the trunk of each network, for robots that do not see everything in one frame.
+
+    Batches then consist of stretches of episodes, each begun with an empty memory.
+    """
+
+    size: int = 0  # cells of the LSTM; 0: none, and batches consist of single transitions
+    sequence: int = 20  # transitions of a stretch: two seconds at 10 Hz; our choice
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that mean nothing."""
+        if self.size < 0 or self.sequence < 1:
+            raise ArmchairError(
+                f"a memory of size={self.size} over sequence={self.sequence} is none: give 0 or more, and at least 1"
+            )
+
+
 SCALAR_TWINS = CriticConfig(distributional=False, twin=True)
 """What TD3 brought, and most offline methods since use."""
 
@@ -74,6 +92,7 @@ class ValueConfig:
     gamma: float = 0.99  # discount a step; in all of the papers
     target_period: int = 100  # steps between two updates of the target networks; Acme
     target_rate: float = 1.0  # how far they then go towards the weights: 1 copies them
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)  # of all networks
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for numbers that mean nothing."""
@@ -106,6 +125,7 @@ class BcConfig:
     """
 
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     learning_rate: float = 3e-4  # of Adam; our choice
     max_gradient_norm: float = 40.0  # as for CRR
 
@@ -267,7 +287,7 @@ class TrainConfig:
     observations: ObservationPreset = ObservationPreset.PROPRIO  # which observations the policy gets
     without: tuple[str, ...] = ()  # of these, none whose name begins so: noisy sensors get learned by heart
     task_share: float = 0.25  # of each batch from the task's own episodes, as in the sketching paper (recalled)
-    batch_size: int = 256  # transitions; RL Unplugged
+    batch_size: int = 256  # transitions; RL Unplugged. With a memory, stretches of them: 64 do
     steps: int = 10_000  # updates
     seed: int = 0
     fused: int = 100  # updates a call, and a line of metrics: about a second of work
@@ -324,6 +344,8 @@ class IqlTraining(TrainConfig):
     method: IqlConfig = dataclasses.field(default_factory=IqlConfig)
 
 
+Method = BcConfig | CrrConfig | D4pgConfig | Td3BcConfig | IqlConfig
+"""The config of a learner of policies."""
 Training = BcTraining | CrrTraining | D4pgTraining | Td3BcTraining | IqlTraining
 """Any of them."""
 TRAININGS: Mapping[type, type[Training]] = {

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import CrrConfig
@@ -30,24 +30,26 @@ class CrrLearner(ActorCritic):
 
     def __init__(self, config: CrrConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
         """Builds networks for vectors of the given sizes."""
-        policy, target_policy = (MixturePolicy(action_size, config.policy) for _ in range(2))
+        policy, target_policy = (MixturePolicy(action_size, config.policy, config.memory.size) for _ in range(2))
         super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
         config = self._config
         self._refresh_targets(step)
         for_target, for_policy = tf.unstack(tf.random.split(key, 2))
         target = self._target(batch, for_target)
+        observation, action = batch.observation[:-1], batch.action  # [L, B, D], [L, B, A]
         with tf.GradientTape() as critic_tape:
-            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            predicted, states = self.critic.unroll(observation, action, batch.rows)  # [N, P], [L + 1, B, S]
             critic_loss = self.critic.loss(predicted, target)
         with tf.GradientTape() as policy_tape:
-            mixture = self.policy(batch.observation)
-            log_prob = mixture.log_prob(batch.action)  # [B]
+            mixture = self.policy.unroll(observation, batch.rows)
+            log_prob = mixture.log_prob(batch.rows(action))  # [N]
         # Outside the tapes: the critic judges actions, and learns nothing from the policy's loss.
-        q = self.critic.mean(predicted)  # [B]
-        q_samples = self.critic.values(batch.observation, mixture.sample(config.samples, for_policy))  # [B, m]
+        q = self.critic.mean(predicted)  # [N]
+        sampled = mixture.sample(config.samples, for_policy)  # [N, m, A]
+        q_samples = self.critic.values(batch.rows(observation), sampled, batch.rows(states[:-1]))  # [N, m]
         advantage = losses.advantage(config.advantage, q, q_samples)
         weight = losses.weights(config.weight, advantage, config.beta, config.cap)
         with policy_tape:
@@ -62,8 +64,8 @@ class CrrLearner(ActorCritic):
             **self._descend(policy_tape, policy_loss, critic_tape, critic_loss),
         }
 
-    def _target(self, batch: Batch, key: tf.Tensor) -> tf.Tensor:
-        """What the critic should predict, float32[B, L]."""
-        action = self._target_policy(batch.next_observation).sample(1, key)[:, 0]  # [B, A]
-        following = self._target_critic(batch.next_observation, action)  # [B, L]
-        return self.critic.target(batch.reward, self._config.gamma * batch.discount, following)
+    def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
+        """What the critic should predict, float32[N, P]."""
+        following = batch.observation[1:]  # [L, B, D]
+        action = self._target_policy.unroll(following, batch.where_they_lead).sample(1, key)[:, 0]  # [N, A]
+        return self._bootstrap(batch, action)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import D4pgConfig
@@ -30,24 +30,28 @@ class D4pgLearner(ActorCritic):
 
     def __init__(self, config: D4pgConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
         """Builds networks for vectors of the given sizes."""
-        policy, target_policy = (DeterministicPolicy(action_size, config.layer_sizes) for _ in range(2))
+        policy, target_policy = (
+            DeterministicPolicy(action_size, config.layer_sizes, config.memory.size) for _ in range(2)
+        )
         super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
         del key  # nothing is drawn
         config = self._config
         self._refresh_targets(step)
         target = self._target(batch)
+        observation = batch.observation[:-1]  # [L, B, D]
         with tf.GradientTape() as critic_tape:
-            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
             critic_loss = self.critic.loss(predicted, target)
+        before = batch.rows(states[:-1])  # [N, S]
         with tf.GradientTape() as policy_tape:
-            action = self.policy(batch.observation)  # [B, A]
+            action = self.policy.unroll(observation, batch.rows)  # [N, A]
             with tf.GradientTape() as action_tape:
                 action_tape.watch(action)
-                value = self.critic.mean(self.critic(batch.observation, action))  # [B]
-            uphill = action_tape.gradient(value, action)  # [B, A]
+                value = self.critic.mean(self.critic(batch.rows(observation), action, before))  # [N]
+            uphill = action_tape.gradient(value, action)  # [N, A]
             policy_loss = losses.policy_gradient_loss(action, uphill, config.max_action_gradient_norm)
         q = tf.reduce_mean(self.critic.mean(predicted))
         return {
@@ -59,8 +63,6 @@ class D4pgLearner(ActorCritic):
             **self._descend(policy_tape, policy_loss, critic_tape, critic_loss),
         }
 
-    def _target(self, batch: Batch) -> tf.Tensor:
-        """What the critic should predict, float32[B, L]."""
-        action = self._target_policy(batch.next_observation)  # [B, A]
-        following = self._target_critic(batch.next_observation, action)  # [B, L]
-        return self.critic.target(batch.reward, self._config.gamma * batch.discount, following)
+    def _target(self, batch: SequenceBatch) -> tf.Tensor:
+        """What the critic should predict, float32[N, P]."""
+        return self._bootstrap(batch, self._target_policy.unroll(batch.observation[1:], batch.where_they_lead))

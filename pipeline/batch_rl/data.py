@@ -1,17 +1,19 @@
 """What offline learners are given: logged episodes, in the learner's units, and batches of them."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from datasets import feeds, presets
 from datasets.errors import SpecMismatchError
-from datasets.feeds import RewardSource, TransitionFeed
+from datasets.feeds import Group, RewardSource, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
 from pipeline import export
-from pipeline.batch_rl.config import ActorCriticConfig, Training
+from pipeline.batch_rl.config import ActorCriticConfig, FqeConfig, Method, Training
 from pipeline.batch_rl.policy import ActionRange
 from pipeline.networks import Normaliser
 
@@ -33,10 +35,7 @@ class Data:
         own = [task_of[episode_id] == config.task for episode_id in logged.episode_ids]
         groups = feeds.mixture(logged, own, config.task_share, config.batch_size)
         frames = self.normaliser({k: tf.constant(v) for k, v in logged.observation.items()})  # [F, D]
-        learned = self.transitions
-        if isinstance(config.method, ActorCriticConfig):
-            learned = feeds.n_step(learned, config.method.n_step, config.method.gamma)
-        self.feed = TransitionFeed(frames, learned, groups, config.seed)
+        self.feed = make_feed(config.method, frames, self.transitions, groups, config.seed)
 
     @property
     def summary(self) -> dict[str, int | str]:
@@ -46,6 +45,24 @@ class Data:
             "episodes": len(transitions.episode_ids), "transitions": len(transitions),
             "fingerprint": transitions.fingerprint,
         }  # fmt: skip
+
+
+def make_feed(
+    method: Method | FqeConfig, frames: tf.Tensor, transitions: Transitions, groups: Sequence[Group], seed: int
+) -> TransitionFeed | SequenceFeed:
+    """What a learner's batches come from.
+
+    Args:
+      method: the learner's config.
+      frames: float32[F, D], a vector for each frame.
+      transitions: of one step each.
+      groups: how each batch is made up.
+      seed: decides all batches.
+    """
+    n_step, gamma = (method.n_step, method.gamma) if isinstance(method, ActorCriticConfig) else (1, 1.0)
+    if method.memory.size:
+        return SequenceFeed(frames, transitions, groups, method.memory.sequence, seed, n_step, gamma)
+    return TransitionFeed(frames, feeds.n_step(transitions, n_step, gamma), groups, seed)
 
 
 def reward_source(text: str) -> RewardSource:

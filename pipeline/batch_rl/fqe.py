@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.actor_critic import CriticLearner
 from pipeline.batch_rl.config import FqeConfig
 from pipeline.batch_rl.learner import Feed
@@ -29,15 +29,15 @@ class FqeLearner(CriticLearner):
         super().__init__(config, feed, observation_size, action_size, seed)
         self._sizes = (observation_size, action_size)
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic."""
         del key  # nothing is drawn
         self._refresh_targets(step)
-        observation, _ = tf.split(batch.observation, self._sizes, -1)
-        following = self._target_critic(*tf.split(batch.next_observation, self._sizes, -1))  # [B, L]
-        target = self.critic.target(batch.reward, self._config.gamma * batch.discount, following)
+        observation, chosen = tf.split(batch.observation, self._sizes, -1)  # [L + 1, B, D], [L + 1, B, A]
+        plain = batch._replace(observation=observation)
+        target = self._bootstrap(plain, plain.where_they_lead(chosen[1:]))
         with tf.GradientTape() as tape:
-            predicted = self.critic(observation, batch.action)  # [B, L]
+            predicted, _ = self.critic.unroll(observation[:-1], batch.action, batch.rows)  # [N, P]
             loss = self.critic.loss(predicted, target)
         return {
             "critic_loss": loss,
@@ -47,5 +47,5 @@ class FqeLearner(CriticLearner):
 
     @tf.function(reduce_retracing=True)
     def value(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """Values float32[B] of actions float32[B, A] in states float32[B, D]."""
+        """Values float32[B] of actions float32[B, A] in observations float32[B, D]."""
         return self.critic.mean(self.critic(observation, action))

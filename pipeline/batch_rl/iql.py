@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import IqlConfig, WeightMode
@@ -32,29 +32,33 @@ class IqlLearner(ActorCritic):
 
     def __init__(self, config: IqlConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
         """Builds networks for vectors of the given sizes."""
-        policy = MixturePolicy(action_size, config.policy)
+        policy = MixturePolicy(action_size, config.policy, config.memory.size)
         super().__init__(config, policy, None, feed, observation_size, action_size, seed)
-        self.value = StateValue(config.critic.layer_sizes)
-        self.value(tf.zeros((1, observation_size)))
+        self.value = StateValue(config.critic.layer_sizes, config.memory.size)
+        self.value.unroll(tf.zeros((1, 1, observation_size)), lambda hidden: hidden[0])
         self._value_optimiser = Adam(self.value.trainable_variables)
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of each network, all from the networks as they were."""
         del key  # nothing is drawn
         config = self._config
         self._refresh_targets(step)
-        q = self._target_critic.mean(self._target_critic(batch.observation, batch.action))  # [B]
+        observation, action = batch.observation[:-1], batch.action  # [L, B, D], [L, B, A]
+        judged, _ = self._target_critic.unroll(observation, action, batch.rows)
+        q = self._target_critic.mean(judged)  # [N]
         with tf.GradientTape() as value_tape:
-            value = self.value(batch.observation)  # [B]
+            value = self.value.unroll(observation, batch.rows)  # [N]
             value_loss = losses.expectile_loss(value, q, config.expectile)
-        target = batch.reward + config.gamma * batch.discount * self.value(batch.next_observation)  # [B]
+        following = self.value.unroll(batch.observation[1:], batch.where_they_lead)  # [N]
+        target = batch.rows(batch.reward) + config.gamma * batch.rows(batch.discount) * following
         with tf.GradientTape() as critic_tape:
-            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            predicted, _ = self.critic.unroll(observation, action, batch.rows)  # [N, P]
             critic_loss = self.critic.loss(predicted, target[:, None])
         advantage = q - value
         weight = losses.weights(WeightMode.EXP, advantage, config.beta, config.cap)
         with tf.GradientTape() as policy_tape:
-            policy_loss = losses.weighted_imitation_loss(self.policy(batch.observation).log_prob(batch.action), weight)
+            log_prob = self.policy.unroll(observation, batch.rows).log_prob(batch.rows(action))  # [N]
+            policy_loss = losses.weighted_imitation_loss(log_prob, weight)
         return {
             "policy_loss": policy_loss,
             "critic_loss": critic_loss,

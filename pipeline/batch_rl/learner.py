@@ -23,11 +23,12 @@ import tensorflow as tf
 
 from datasets import files
 from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.networks import Policy
 from pipeline.optimisers import Adam
 
-Feed = Callable[[tf.Tensor], Batch]
-"""Batch number `step`, computed inside the graph."""
+Feed = Callable[[tf.Tensor], Batch | SequenceBatch]
+"""Batch number `step`, computed inside the graph: of transitions, or, for learners with a memory, of stretches."""
 
 
 class Learner(tf.Module, abc.ABC):
@@ -51,11 +52,11 @@ class Learner(tf.Module, abc.ABC):
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
 
     @abc.abstractmethod
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One update, traced into the graph.
 
         Args:
-          batch: of transitions.
+          batch: of stretches; single transitions are stretches of one.
           step: how many updates came before, a scalar.
           key: int64[2], the seed of this update's random numbers.
 
@@ -85,7 +86,9 @@ class Learner(tf.Module, abc.ABC):
         sums = {name: tf.constant(0.0) for name in self.METRICS}
         for _ in tf.range(count):
             step = self._step.read_value()
-            metrics = self.update(self._feed(step), step, tf.stack([tf.constant(self._seed, tf.int64), step]))
+            batch = self._feed(step)
+            stretches = SequenceBatch.of(batch) if isinstance(batch, Batch) else batch
+            metrics = self.update(stretches, step, tf.stack([tf.constant(self._seed, tf.int64), step]))
             sums = {name: sums[name] + metrics[name] for name in self.METRICS}
             self._step.assign_add(1)
         return {name: value / tf.cast(count, tf.float32) for name, value in sums.items()}

@@ -1,8 +1,13 @@
-"""Networks of feed-forward offline agents. Observations arrive as one standardised vector (see `pipeline.networks`)."""
+"""Networks of offline agents, with and without a memory.
+
+Observations arrive as one standardised vector (see `pipeline.networks`). L is time, B the batch, and N the rows that
+are left of both, as a stretch may be shorter than L.
+"""
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import sonnet as snt
 import tensorflow as tf
@@ -11,26 +16,95 @@ from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import CriticConfig, PolicyConfig
 from pipeline.batch_rl.losses import Atoms
 from pipeline.distributions import GaussianMixture
-from pipeline.networks import LayerNormMLP
+from pipeline.networks import LayerNormMLP, Lstm
+
+Rows = Callable[[tf.Tensor], tf.Tensor]
+"""[L, B, ...] to [N, ...]: a method of `datasets.sequences.SequenceBatch`."""
+
+
+class Body(snt.Module):
+    """A trunk of dense layers, and a memory behind it if it has one. Its state then is the memory's; else it is empty.
+
+    The state of a batch of B is float32[B, S], and zeros at the beginning of an episode or of a sampled stretch.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], memory: int):
+        """Makes a body with so many cells of memory; 0 for none."""
+        super().__init__()
+        self._trunk = LayerNormMLP(layer_sizes)
+        self._memory = Lstm(memory) if memory else None
+        self.state_size = 2 * memory  # S
+
+    def __call__(self, inputs: tf.Tensor, state: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """One step.
+
+        Args:
+          inputs: float32[B, D].
+          state: float32[B, S], before the step; None to begin with.
+
+        Returns:
+          Outputs float32[B, H], and the state after the step.
+        """
+        outputs, states = self._go(self._trunk(inputs)[None], state)
+        return outputs[0], states[1]
+
+    def unroll(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Steps float32[L, B, D], from the beginning: outputs float32[L, B, H], states float32[L + 1, B, S]."""
+        return self._go(snt.BatchApply(self._trunk)(inputs), None)
+
+    def states(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Of `unroll`, which this does not do where there is no state; L may be 0."""
+        length, batch = tf.unstack(tf.shape(inputs)[:2])
+        if self._memory is None or inputs.shape[0] == 0:
+            return tf.zeros((length + 1, batch, self.state_size))
+        return self.unroll(inputs)[1]
+
+    def _go(self, seen: tf.Tensor, state: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        length, batch = tf.unstack(tf.shape(seen)[:2])
+        if self._memory is None:
+            return seen, tf.zeros((length + 1, batch, 0))
+        return self._memory(seen, tf.zeros((batch, self.state_size)) if state is None else state)
 
 
 class Policy(snt.Module, abc.ABC):
-    """Observations to actions in units of half the action range."""
+    """Observations to actions in units of half the action range: a body and a head."""
+
+    def __init__(self, layer_sizes: Sequence[int], memory: int):
+        """Makes the body."""
+        super().__init__()
+        self._body = Body(layer_sizes, memory)
+        self.state_size = self._body.state_size
+
+    def __call__(self, observation: tf.Tensor, state: tf.Tensor | None = None) -> tuple[Any, tf.Tensor]:
+        """What the head makes of float32[B, D] and the state before (see `Body`), and the state after."""
+        hidden, state = self._body(observation, state)
+        return self._head(hidden), state
+
+    def unroll(self, observation: tf.Tensor, rows: Rows) -> Any:
+        """What the head makes of float32[L, B, D], seen from the beginning, in the rows that are wanted."""
+        hidden, _ = self._body.unroll(observation)
+        return self._head(rows(hidden))
 
     @abc.abstractmethod
-    def best(self, observation: tf.Tensor) -> tf.Tensor:
-        """float32[B, D] to float32[B, A]: what the policy does when nothing is left to chance. Whoever acts clips."""
+    def _head(self, hidden: tf.Tensor) -> Any:
+        """From float32[N, H]."""
+
+    @abc.abstractmethod
+    def best(self, made: Any) -> tf.Tensor:
+        """What the policy does when nothing is left to chance, float32[N, A], from what the head made.
+
+        Whoever acts clips.
+        """
 
 
 class MixturePolicy(Policy):
     """Observation to a mixture of Gaussians over actions in units of half the action range."""
 
-    def __init__(self, action_size: int, config: PolicyConfig):
+    def __init__(self, action_size: int, config: PolicyConfig, memory: int = 0):
         """Makes a policy over `action_size` dimensions."""
-        super().__init__()
+        super().__init__(config.layer_sizes, memory)
         self._shape = (config.components, action_size)
         self._min_scale = config.min_scale
-        self._trunk = LayerNormMLP(config.layer_sizes)
         # Almost zero at the start: every component stands at 0 with scale softplus(0) = 0.69 (RL Unplugged's CRR).
         small = snt.initializers.VarianceScaling(1e-5)
         size = config.components * action_size
@@ -38,64 +112,78 @@ class MixturePolicy(Policy):
         self._mean = snt.Linear(size, w_init=small, b_init=snt.initializers.RandomUniform(-0.1, 0.1))
         self._scale = snt.Linear(size, w_init=small)
 
-    def __call__(self, observation: tf.Tensor) -> GaussianMixture:
-        """float32[B, D] to mixtures over float32[B, A]. Means are not squashed: whoever acts clips."""
-        hidden = self._trunk(observation)
+    def _head(self, hidden: tf.Tensor) -> GaussianMixture:
+        """Mixtures over float32[N, A]. Means are not squashed: whoever acts clips."""
         return GaussianMixture(
             self._logits(hidden),
             tf.reshape(self._mean(hidden), (-1, *self._shape)),
             tf.reshape(tf.nn.softplus(self._scale(hidden)), (-1, *self._shape)) + self._min_scale,
         )
 
-    def best(self, observation: tf.Tensor) -> tf.Tensor:
+    def best(self, made: GaussianMixture) -> tf.Tensor:
         """The mean of the most probable component."""
-        return self(observation).best_mean()
+        return made.best_mean()
 
 
 class DeterministicPolicy(Policy):
     """Observation to one action within the range."""
 
-    def __init__(self, action_size: int, layer_sizes: Sequence[int]):
+    def __init__(self, action_size: int, layer_sizes: Sequence[int], memory: int = 0):
         """Makes a policy over `action_size` dimensions."""
-        super().__init__()
-        self._trunk = LayerNormMLP(layer_sizes)
-        self._head = snt.Linear(action_size, w_init=snt.initializers.VarianceScaling(1e-4))  # starts at 0 (Acme's D4PG)
+        super().__init__(layer_sizes, memory)
+        self._action = snt.Linear(action_size, w_init=snt.initializers.VarianceScaling(1e-4))  # at 0 (Acme's D4PG)
 
-    def __call__(self, observation: tf.Tensor) -> tf.Tensor:
-        """float32[B, D] to float32[B, A], in [-1, 1]."""
-        return tf.tanh(self._head(self._trunk(observation)))
+    def _head(self, hidden: tf.Tensor) -> tf.Tensor:
+        """float32[N, A], in [-1, 1]."""
+        return tf.tanh(self._action(hidden))
 
-    def best(self, observation: tf.Tensor) -> tf.Tensor:
+    def best(self, made: tf.Tensor) -> tf.Tensor:
         """The one action."""
-        return self(observation)
+        return made
 
 
 class Critic(snt.Module, abc.ABC):
-    """Observation and action to a prediction of the return, whose last axis L is the critic's own business."""
+    """Observation and action to a prediction of the return, whose last axis P is the critic's own business.
+
+    With a memory, it has a state as `Body`, which observations and actions drive.
+    """
 
     @abc.abstractmethod
-    def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """float32[B, D] and float32[B, A] to a prediction float32[B, L]."""
+    def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
+        """float32[N, D], float32[N, A] and the states before, float32[N, S], to predictions float32[N, P]."""
 
-    def values(self, observation: tf.Tensor, actions: tf.Tensor) -> tf.Tensor:
-        """Values float32[B, m] of several actions float32[B, m, A] in each state float32[B, D]."""
+    @abc.abstractmethod
+    def unroll(self, observation: tf.Tensor, action: tf.Tensor, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
+        """From the beginning, float32[L, B, D] and float32[L, B, A].
+
+        Returns:
+          Predictions float32[N, P] in the rows that are wanted, and all states, as `states` gives them.
+        """
+
+    @abc.abstractmethod
+    def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """float32[L + 1, B, S]: before the first of L steps, and after each. L may be 0."""
+
+    def values(self, observation: tf.Tensor, actions: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
+        """Values float32[N, m] of several actions float32[N, m, A] in each observation float32[N, D] and state."""
         count = actions.shape[1]
-        repeated = tf.repeat(observation, count, axis=0)  # [B m, D]
-        predicted = self(repeated, tf.reshape(actions, (-1, actions.shape[2])))  # [B m, L]
+        repeated = tf.repeat(observation, count, axis=0)  # [N m, D]
+        states = None if state is None else tf.repeat(state, count, axis=0)
+        predicted = self(repeated, tf.reshape(actions, (-1, actions.shape[2])), states)  # [N m, P]
         return tf.reshape(self.mean(predicted), (-1, count))
 
     @abc.abstractmethod
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
-        """The expected return float32[B] of a prediction float32[B, L]."""
+        """The expected return float32[N] of a prediction float32[N, P]."""
 
     @abc.abstractmethod
     def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
         """What should have been predicted; in the form that `loss` takes.
 
         Args:
-          reward: float32[B].
-          discount: float32[B], with gamma inside.
-          following: prediction float32[B, L] of where the transition led.
+          reward: float32[N].
+          discount: float32[N], with gamma inside.
+          following: prediction float32[N, P] of where the transition led.
         """
 
     @abc.abstractmethod
@@ -104,24 +192,34 @@ class Critic(snt.Module, abc.ABC):
 
 
 class _DenseCritic(Critic):
-    """One trunk and one head."""
+    """One body and one head."""
 
-    def __init__(self, layer_sizes: Sequence[int], outputs: int):
+    def __init__(self, layer_sizes: Sequence[int], outputs: int, memory: int):
         super().__init__()
-        self._trunk = LayerNormMLP(layer_sizes)
+        self._body = Body(layer_sizes, memory)
         self._head = snt.Linear(outputs)
 
-    def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+    def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """The head's outputs."""
-        return self._head(self._trunk(tf.concat([observation, action], -1)))
+        hidden, _ = self._body(tf.concat([observation, action], -1), state)
+        return self._head(hidden)
+
+    def unroll(self, observation: tf.Tensor, action: tf.Tensor, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
+        """The head's outputs, and the body's states."""
+        hidden, states = self._body.unroll(tf.concat([observation, action], -1))
+        return self._head(rows(hidden)), states
+
+    def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """The body's."""
+        return self._body.states(tf.concat([observation, action], -1))
 
 
 class CategoricalCritic(_DenseCritic):
     """Predicts a distribution over returns, as logits on fixed atoms."""
 
-    def __init__(self, atoms: Atoms, config: CriticConfig):
+    def __init__(self, atoms: Atoms, config: CriticConfig, memory: int):
         """Makes a critic whose values lie within the atoms."""
-        super().__init__(config.layer_sizes, atoms.count)
+        super().__init__(config.layer_sizes, atoms.count, memory)
         self.atoms = atoms
 
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
@@ -140,9 +238,9 @@ class CategoricalCritic(_DenseCritic):
 class ScalarCritic(_DenseCritic):
     """Predicts the expected return alone."""
 
-    def __init__(self, config: CriticConfig):
+    def __init__(self, config: CriticConfig, memory: int):
         """Makes a critic whose values may be any."""
-        super().__init__(config.layer_sizes, 1)
+        super().__init__(config.layer_sizes, 1, memory)
         self._expectile = config.expectile
 
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
@@ -166,9 +264,20 @@ class TwinCritic(Critic):
         super().__init__()
         self._one, self._other = one, other
 
-    def __call__(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """float32[B, 2 L]."""
-        return tf.concat([self._one(observation, action), self._other(observation, action)], -1)
+    def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
+        """float32[N, 2 P]."""
+        states = (None, None) if state is None else tf.split(state, 2, -1)
+        both = zip((self._one, self._other), states, strict=True)
+        return tf.concat([critic(observation, action, of_its_own) for critic, of_its_own in both], -1)
+
+    def unroll(self, observation: tf.Tensor, action: tf.Tensor, rows: Rows) -> tuple[tf.Tensor, tf.Tensor]:
+        """float32[N, 2 P], and states float32[L + 1, B, 2 S]."""
+        one, other = (critic.unroll(observation, action, rows) for critic in (self._one, self._other))
+        return tf.concat([one[0], other[0]], -1), tf.concat([one[1], other[1]], -1)
+
+    def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
+        """float32[L + 1, B, 2 S]."""
+        return tf.concat([critic.states(observation, action) for critic in (self._one, self._other)], -1)
 
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
         """The lower one."""
@@ -176,7 +285,7 @@ class TwinCritic(Critic):
         return tf.minimum(self._one.mean(one), self._other.mean(other))
 
     def target(self, reward: tf.Tensor, discount: tf.Tensor, following: tf.Tensor) -> tf.Tensor:
-        """For both, from the one that expects less: float32[B, L]."""
+        """For both, from the one that expects less: float32[N, P]."""
         one, other = tf.split(following, 2, -1)
         lower = tf.where((self._one.mean(one) < self._other.mean(other))[:, None], one, other)
         return self._one.target(reward, discount, lower)
@@ -190,22 +299,23 @@ class TwinCritic(Critic):
 class StateValue(snt.Module):
     """Observation to the value of the state."""
 
-    def __init__(self, layer_sizes: Sequence[int]):
+    def __init__(self, layer_sizes: Sequence[int], memory: int = 0):
         """Makes the module."""
         super().__init__()
-        self._trunk = LayerNormMLP(layer_sizes)
+        self._body = Body(layer_sizes, memory)
         self._head = snt.Linear(1)
 
-    def __call__(self, observation: tf.Tensor) -> tf.Tensor:
-        """float32[B, D] to float32[B]."""
-        return self._head(self._trunk(observation))[:, 0]
+    def unroll(self, observation: tf.Tensor, rows: Rows) -> tf.Tensor:
+        """float32[L, B, D], seen from the beginning, to float32[N] in the rows that are wanted."""
+        hidden, _ = self._body.unroll(observation)
+        return self._head(rows(hidden))[:, 0]
 
 
-def make_critic(config: CriticConfig, gamma: float) -> Critic:
-    """A critic as configured; atoms cover all that rewards in [0, 1] can give."""
+def make_critic(config: CriticConfig, gamma: float, memory: int = 0) -> Critic:
+    """A critic as configured, with so many cells of memory; atoms cover all that rewards in [0, 1] can give."""
     if config.twin:
         single = dataclasses.replace(config, twin=False)
-        return TwinCritic(make_critic(single, gamma), make_critic(single, gamma))
+        return TwinCritic(make_critic(single, gamma, memory), make_critic(single, gamma, memory))
     if config.distributional:
-        return CategoricalCritic(Atoms(0.0, 1 / (1 - gamma), config.atoms), config)
-    return ScalarCritic(config)
+        return CategoricalCritic(Atoms(0.0, 1 / (1 - gamma), config.atoms), config, memory)
+    return ScalarCritic(config, memory)

@@ -30,7 +30,7 @@ def action_error(store: Store, rows: Iterable[EpisodeRow], path: Path) -> float:
     for episode in store.read_many(rows):
         inputs = {k: episode.observation[k][:-1] for k in card["inputs"]}  # the last action is not valid
         wanted.append(episode.action[:-1])
-        given.append(policy.act(inputs).numpy())
+        given.append(policy.follow(inputs).numpy())
     if not wanted:
         raise ArmchairError(f"there is no episode to compare {path} with: select others")
     actions = np.concatenate(wanted)  # [N, A]

@@ -42,16 +42,36 @@ class ActionRange:
 
 
 class ExportedPolicy(tf.Module):
-    """`act({name: [B, ...]}) -> float32[B, A]`: what the policy does when nothing is left to chance."""
+    """What the policy does when nothing is left to chance; its state holds what it remembers of the episode.
+
+    - `act({name: [B, ...]}, state) -> (float32[B, A], state)`
+    - `initial_state(int64[B]) -> state`, for the beginning of an episode each, from its seed
+    - `follow({name: [T, ...]}) -> float32[T, A]`: what it would do in each frame of an episode, from its beginning
+    """
 
     def __init__(self, policy: Policy, normaliser: Normaliser, actions: ActionRange, inputs: Mapping[str, ArraySpec]):
         """Joins what training kept apart."""
         super().__init__()
         self._policy, self._normaliser, self._actions = policy, normaliser, actions
-        self.act = tf.function(self._act, input_signature=export.input_signature(inputs))
+        observation = export.input_signature(inputs)
+        state = tf.TensorSpec((None, policy.state_size), tf.float32, "state")
+        self.act = tf.function(self._act, input_signature=[*observation, state])
+        self.initial_state = tf.function(
+            self._initial_state, input_signature=[tf.TensorSpec((None,), tf.int64, "seeds")]
+        )
+        self.follow = tf.function(self._follow, input_signature=observation)
 
-    def _act(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        return self._actions.from_unit(self._policy.best(self._normaliser(observation)))
+    def _act(self, observation: Mapping[str, tf.Tensor], state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        made, after = self._policy(self._normaliser(observation), state)
+        return self._actions.from_unit(self._policy.best(made)), after
+
+    def _initial_state(self, seeds: tf.Tensor) -> tf.Tensor:
+        return tf.zeros((tf.size(seeds), self._policy.state_size))
+
+    def _follow(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        frames = self._normaliser(observation)[:, None]  # [T, 1, D]
+        made = self._policy.unroll(frames, lambda hidden: hidden[:, 0])
+        return self._actions.from_unit(self._policy.best(made))
 
 
 def save_policy(

@@ -21,7 +21,6 @@ from pipeline.batch_rl.fqe import FqeLearner
 from pipeline.batch_rl.policy import ActionRange
 from pipeline.networks import Normaliser
 
-_CHUNK = 4_096  # frames that a policy sees at once
 _FUSED = 100  # updates a call
 
 
@@ -104,9 +103,11 @@ def _act(path: Path, card: Mapping[str, Any], logged: Transitions) -> np.ndarray
                 f"{logged.inputs[name].dtype}{list(logged.inputs[name].shape)}: select others"
             )
     count = len(next(iter(logged.observation.values())))
-    chunks = [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]
+    _, first = np.unique(logged.episode, return_index=True)
+    ends = [*logged.frame[first[1:]], count]  # of the episodes, in frames
+    episodes = [slice(start, end) for start, end in zip(logged.frame[first], ends, strict=True)]
     return np.concatenate(
-        [policy.act({k: logged.observation[k][chunk].astype(s.dtype) for k, s in inputs.items()}) for chunk in chunks]
+        [policy.follow({k: logged.observation[k][e].astype(s.dtype) for k, s in inputs.items()}) for e in episodes]
     )
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Batch
+from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import Td3BcConfig
@@ -30,21 +30,25 @@ class Td3BcLearner(ActorCritic):
 
     def __init__(self, config: Td3BcConfig, feed: Feed, observation_size: int, action_size: int, seed: int):
         """Builds networks for vectors of the given sizes."""
-        policy, target_policy = (DeterministicPolicy(action_size, config.layer_sizes) for _ in range(2))
+        policy, target_policy = (
+            DeterministicPolicy(action_size, config.layer_sizes, config.memory.size) for _ in range(2)
+        )
         super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed)
 
-    def update(self, batch: Batch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
+    def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and, every `target_period`, one of the policy, both from the critic as it was."""
         config = self._config
         self._refresh_targets(step)
         target = self._target(batch, key)
+        observation = batch.observation[:-1]  # [L, B, D]
         with tf.GradientTape() as critic_tape:
-            predicted = self.critic(batch.observation, batch.action)  # [B, L]
+            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
             critic_loss = self.critic.loss(predicted, target)
+        before = batch.rows(states[:-1])  # [N, S]
         with tf.GradientTape() as policy_tape:
-            action = self.policy(batch.observation)  # [B, A]
-            value = self.critic.mean(self.critic(batch.observation, action))  # [B]
-            error = tf.reduce_mean(tf.square(action - batch.action))
+            action = self.policy.unroll(observation, batch.rows)  # [N, A]
+            value = self.critic.mean(self.critic(batch.rows(observation), action, before))  # [N]
+            error = tf.reduce_mean(tf.square(action - batch.rows(batch.action)))
             policy_loss = losses.td3_bc_loss(value, error, config.alpha)
         return {
             "policy_loss": policy_loss,
@@ -55,11 +59,10 @@ class Td3BcLearner(ActorCritic):
             **self._descend(policy_tape, policy_loss, critic_tape, critic_loss, step % config.target_period == 0),
         }
 
-    def _target(self, batch: Batch, key: tf.Tensor) -> tf.Tensor:
+    def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
         """What the critic should predict."""
         config = self._config
-        action = self._target_policy(batch.next_observation)  # [B, A]
+        action = self._target_policy.unroll(batch.observation[1:], batch.where_they_lead)  # [N, A]
         noise = config.noise * tf.random.stateless_normal(tf.shape(action), key)
         action += tf.clip_by_value(noise, -config.noise_clip, config.noise_clip)
-        following = self._target_critic(batch.next_observation, tf.clip_by_value(action, -1, 1))  # [B, L]
-        return self.critic.target(batch.reward, config.gamma * batch.discount, following)
+        return self._bootstrap(batch, tf.clip_by_value(action, -1, 1))

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import feeds, testing
+from datasets import features, feeds, testing, video
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
 from datasets.feeds import Group, RewardKind, RewardSource, TransitionFeed
 from datasets.query import Query
@@ -110,14 +110,21 @@ class TestLoadTransitions:
         with pytest.raises(SpecMismatchError, match="episode fake-0 has no observation 'wrist/force'"):
             _load(_store(tmp_path, _episode(0)), keys=("wrist/force",))
 
+    def test_episodes_that_differ_are_named(self, tmp_path):
+        store = _store(tmp_path, _episode(0))
+        store.add(testing.make_episode(1, cameras=(), action_size=6), "other")
+        with pytest.raises(SpecMismatchError, match="episodes fake-0 and fake-1 differ in the shapes"):
+            _load(store)
+
     def test_nan_is_named(self):
         episode = _episode(0)
         episode.action[2, 3] = np.nan
 
         class OneEpisode:  # a store would not have taken it
             read_many = staticmethod(lambda rows: iter([episode]))
+            spec = staticmethod(lambda dataset: features.step_spec(episode))
 
-        row = type("Row", (), {"episode_id": "fake-0", "num_steps": 5, "task_id": "lift_green"})()
+        row = type("Row", (), {"episode_id": "fake-0", "num_steps": 5, "task_id": "lift_green", "dataset": "fake"})()
         with pytest.raises(BadEpisodeError, match="'action' of episode fake-0 is not finite at step 2"):
             feeds.load_transitions(OneEpisode(), [row], KEYS, TRUE, "lift_green")
 
@@ -220,3 +227,46 @@ class TestTransitionFeed:
         groups = [Group(np.int32([0]), 1), Group(np.int32([1]), 2), Group(np.int32([2]), 3)]
         feed = TransitionFeed(transitions.observation[JOINTS], transitions, groups, 0)
         assert feed.indices(tf.constant(9)).numpy().tolist() == [0, 1, 1, 2, 2, 2]
+
+
+class TestPictures:
+    """Two cameras; in memory, or on disk because no memory is allowed."""
+
+    KEYS = (*KEYS, "pixels/basket_front_left", "pixels/wrist")
+
+    @pytest.fixture
+    def store(self, tmp_path) -> Store:
+        cameras = ("basket_front_left", "wrist")
+        return _store(tmp_path, *(testing.make_episode(seed, 4 + seed, cameras, (6, 8)) for seed in range(4)))
+
+    def _feed(self, store, memory, n=1):
+        transitions = feeds.load_transitions(store, store.query(Query()), self.KEYS, TRUE, "lift_green", memory)
+        groups = feeds.mixture(transitions, [False, False, True, True], 0.5, 8)
+        return TransitionFeed(
+            transitions.observation[JOINTS], feeds.n_step(transitions, n, 0.9), groups, 0
+        ), transitions
+
+    @pytest.mark.parametrize("memory", [0, None])
+    def test_a_batch_shows_the_chosen_frames(self, store, memory):
+        feed, transitions = self._feed(store, memory, n=2)
+        assert sorted(transitions.observation) == sorted(KEYS)
+        assert sorted(transitions.inputs) == sorted(self.KEYS)
+        episodes = list(store.read_many(store.query(Query())))
+        chosen, batch = feed.indices(tf.constant(3)).numpy(), feed(tf.constant(3))
+        frame = transitions.frame[chosen]
+        reached = np.minimum(
+            frame + 2, [np.flatnonzero(transitions.episode == e)[-1] + e + 1 for e in transitions.episode[chosen]]
+        )
+        for seen, frames in ((batch.observation, frame), (batch.next_observation, reached)):
+            np.testing.assert_array_equal(seen.vector, transitions.observation[JOINTS][frames])
+            for name in self.KEYS[2:]:
+                everything = np.concatenate([video.decode_frames(e.observation[name]) for e in episodes])
+                assert seen.pictures[name].dtype == tf.uint8
+                np.testing.assert_array_equal(seen.pictures[name], everything[frames])
+
+    def test_memory_and_disk_give_the_same_batches_to_the_bit(self, store):
+        in_memory, on_disk = self._feed(store, None)[0], self._feed(store, 0)[0]
+        for step in (*range(10), 500, 501, 3):
+            one, other = (tf.nest.flatten(feed(tf.constant(step))) for feed in (in_memory, on_disk))
+            assert [(a.dtype, a.shape) for a in one] == [(a.dtype, a.shape) for a in other]
+            assert [a.numpy().tobytes() for a in one] == [a.numpy().tobytes() for a in other]

@@ -29,11 +29,15 @@ class Straight(tf.Module):
         super().__init__()
         self.gain = tf.Variable(10.0)
 
-    @tf.function(input_signature=export.input_signature(INPUTS))
-    def act(self, observation):
+    @tf.function(input_signature=[*export.input_signature(INPUTS), tf.TensorSpec((None, 1), tf.float32, "state")])
+    def act(self, observation, state):
         way = observation["arm/target"] - observation["arm/position"]  # [B, 2]
         nothing = 0 * tf.reduce_mean(tf.cast(observation["pixels/front"], tf.float32), (1, 2, 3))  # [B]
-        return tf.clip_by_value(self.gain * way, -1, 1) + nothing[:, None] + 0 * observation["arm/left"]
+        return tf.clip_by_value(self.gain * way, -1, 1) + nothing[:, None] + 0 * observation["arm/left"], state + 1
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "seeds")])
+    def initial_state(self, seeds):
+        return tf.cast(seeds[:, None], tf.float32)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,15 @@ def test_overhead_of_a_step_is_small(policy_folder, arm):
         policy.act(observation)
         durations.append(time.perf_counter() - start)
     assert np.median(durations) < 5e-3  # 0.3 ms measured on an idle core; a control step lasts 100
+
+
+def test_a_policy_remembers_until_the_next_episode(policy_folder, arm):
+    policy, observation = load_policy(policy_folder, arm), arm.reset().observation
+    for seed in (3, 7):
+        policy.reset(seed)
+        policy.act(observation)
+        policy.act(observation)
+        assert float(policy._state[0, 0]) == seed + 2  # this one counts its steps from the seed
 
 
 def test_pictures_of_another_size_are_refused(policy_folder):

@@ -11,7 +11,8 @@ import tensorflow as tf
 from datasets import feeds
 from datasets.errors import ArmchairError
 from datasets.features import ArraySpec
-from datasets.feeds import Batch, TransitionFeed, Transitions
+from datasets.feeds import Batch, Transitions
+from datasets.sequences import SequenceBatch
 from pipeline import export
 from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import (
@@ -20,12 +21,14 @@ from pipeline.batch_rl.config import (
     CrrConfig,
     D4pgConfig,
     IqlConfig,
+    MemoryConfig,
     PolicyConfig,
     Td3BcConfig,
     WeightMode,
 )
 from pipeline.batch_rl.crr import CrrLearner
 from pipeline.batch_rl.d4pg import D4pgLearner
+from pipeline.batch_rl.data import make_feed
 from pipeline.batch_rl.iql import IqlLearner
 from pipeline.batch_rl.learner import Learner
 from pipeline.batch_rl.networks import make_critic
@@ -50,7 +53,11 @@ CONFIGS = {
     "crr_twin_distributions": dataclasses.replace(CRR, critic=dataclasses.replace(CRR.critic, twin=True)),
     "d4pg": D4PG, "d4pg_scalar": dataclasses.replace(D4PG, critic=SCALAR), "td3_bc": TD3_BC, "iql": IQL,
 }  # fmt: skip
-CRITICS = [name for name in CONFIGS if name != "bc"]
+MEMORY = MemoryConfig(size=16, sequence=6)
+CONFIGS |= {
+    f"{name}_memory": dataclasses.replace(CONFIGS[name], memory=MEMORY) for name in ("bc", "crr", "d4pg", "iql")
+}
+CRITICS = [name for name in CONFIGS if not name.startswith("bc")]
 CLASSES = trainer._LEARNERS
 INPUTS = {"position": ArraySpec((1,), "float32"), "speed": ArraySpec((1,), "float32")}
 
@@ -89,8 +96,9 @@ def _make(name: str, transitions: Transitions | None = None, seed: int = 0) -> t
     normaliser = Normaliser.fit(transitions.observation)
     groups = feeds.mixture(transitions, [], 0, 64)
     tf.random.set_seed(seed)
-    feed = TransitionFeed(normaliser(_tensors(transitions.observation)), transitions, groups, seed)
-    return CLASSES[type(CONFIGS[name])](CONFIGS[name], feed, 2, 1, seed), normaliser
+    config = CONFIGS[name]
+    feed = make_feed(config, normaliser(_tensors(transitions.observation)), transitions, groups, seed)
+    return CLASSES[type(config)](config, feed, 2, 1, seed), normaliser
 
 
 def _tensors(observation: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
@@ -101,11 +109,18 @@ def _fingerprint(learner: Learner) -> str:
     return export.fingerprint(learner.variables)
 
 
+def _best(learner: Learner, observation: tf.Tensor) -> tf.Tensor:
+    made, _ = learner.policy(observation)
+    return learner.policy.best(made)
+
+
 def _reaches_the_end(learner: Learner, normaliser: Normaliser) -> float:
     """Share of 21 starts from which acting by the policy ends in the reward."""
     x, speed = np.linspace(-0.6, 0.3, 21, dtype=np.float32)[:, None], np.zeros((21, 1), np.float32)
+    state = None
     for _ in range(20):
-        action = np.clip(learner.policy.best(normaliser(_tensors({"position": x, "speed": speed}))), -1, 1)
+        made, state = learner.policy(normaliser(_tensors({"position": x, "speed": speed})), state)
+        action = np.clip(learner.policy.best(made), -1, 1)
         moved = np.clip(x + 0.2 * action, -1, 1)
         x, speed = moved, moved - x
     return float(np.mean(x > 0.8))
@@ -158,8 +173,8 @@ class TestEveryLearner:
         save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {"task_id": "corridor"})
         restored, card = export.load_model(tmp_path / "policy", "policy")
         raw = {"position": np.float32([[-0.5], [0.2], [5.0]]), "speed": np.float32([[0.1], [0.0], [-3.0]])}
-        acted = restored.act(raw).numpy()  # [3, 1]
-        expected = np.clip(learner.policy.best(normaliser(_tensors(raw))), -1, 1) * 0.3 + 0.1
+        acted = restored.act(raw, restored.initial_state(np.zeros(3, np.int64)))[0].numpy()  # [3, 1]
+        expected = np.clip(_best(learner, normaliser(_tensors(raw))), -1, 1) * 0.3 + 0.1
         np.testing.assert_allclose(acted, expected, atol=1e-5)
         assert card["policy_id"].startswith(f"{name}-") and card["task_id"] == "corridor"
         assert export.card_inputs(card) == INPUTS
@@ -172,7 +187,7 @@ class TestEveryLearner:
         save_policy(tmp_path / "policy", name, learner.policy, normaliser, actions, INPUTS, {})
         restored, _ = export.load_model(tmp_path / "policy", "policy")
         position = np.linspace(-1, 1, 50, dtype=np.float32)[:, None]
-        acted = restored.act({"position": position, "speed": position}).numpy()
+        acted = restored.follow({"position": position, "speed": position}).numpy()
         assert acted.min() >= np.float32(-0.2) and acted.max() <= np.float32(0.4)
 
 
@@ -202,7 +217,7 @@ class TestEveryCritic:
         learner, _ = _make(name)
         config = CONFIGS[name]
         pairs = [(learner.critic, learner._target_critic)]
-        if name != "iql":
+        if not name.startswith("iql"):
             pairs.append((learner.policy, learner._target_policy))
         for online, target in pairs:
             assert _fingerprint(online) == _fingerprint(target)
@@ -253,7 +268,9 @@ class TestD4pg:
             config = dataclasses.replace(D4PG, policy_learning_rate=rate, critic_learning_rate=1e-9)
             learner = D4pgLearner(config, lambda step: None, 2, 1, 0)
             key = tf.constant([0, 0], tf.int64)
-            updates = [learner.update(_batch(), tf.constant(step, tf.int64), key) for step in range(10)]
+            updates = [
+                learner.update(SequenceBatch.of(_batch()), tf.constant(step, tf.int64), key) for step in range(10)
+            ]
             first, last = (float(updates[n]["policy_loss"]) for n in (0, -1))
             fingerprints.add(_fingerprint(learner.critic))
             assert last < first if rate else last == pytest.approx(first, abs=1e-5)
@@ -268,8 +285,8 @@ class TestCrr:
             mine.assign(other)
         key = tf.constant([0, 0], tf.int64)
         for step in range(3):
-            a = crr.update(_batch(), tf.constant(step, tf.int64), key)
-            b = bc.update(_batch(), tf.constant(step, tf.int64), key)
+            a = crr.update(SequenceBatch.of(_batch()), tf.constant(step, tf.int64), key)
+            b = bc.update(SequenceBatch.of(_batch()), tf.constant(step, tf.int64), key)
             assert float(a["policy_loss"]) == float(b["policy_loss"])
         assert export.fingerprint(crr.policy.variables) == export.fingerprint(bc.policy.variables)
 
@@ -279,7 +296,7 @@ class TestCrr:
         for weight in WeightMode:
             tf.random.set_seed(0)
             learner = CrrLearner(dataclasses.replace(CRR, weight=weight), lambda step: None, 2, 1, 0)
-            learner.update(_batch(), tf.constant(0, tf.int64), tf.constant([0, 0], tf.int64))
+            learner.update(SequenceBatch.of(_batch()), tf.constant(0, tf.int64), tf.constant([0, 0], tf.int64))
             fingerprints.add(export.fingerprint(learner.critic.variables))
         assert len(fingerprints) == 1
 
@@ -290,16 +307,10 @@ class TestTd3Bc:
         tf.random.set_seed(0)
         learner = Td3BcLearner(config, lambda step: None, 2, 1, 0)
         asked: list[np.ndarray] = []
-        critic = learner._target_critic
-
-        def listening(observation, action):
-            asked.append(action.numpy())
-            return critic(observation, action)
-
-        learner._target_critic = listening
+        learner._bootstrap = lambda batch, action: asked.append(action.numpy())
         for level in (0.0, 0.9):
-            learner._target_policy = lambda observation, level=level: tf.fill((len(observation), 1), level)
-            learner._target(_batch(256), tf.constant([1, 2], tf.int64))
+            learner._target_policy.unroll = lambda seen, rows, level=level: tf.fill((len(rows(seen)), 1), level)
+            learner._target(SequenceBatch.of(_batch(256)), tf.constant([1, 2], tf.int64))
         np.testing.assert_allclose([asked[0].min(), asked[0].max()], [-0.3, 0.3], atol=1e-6)
         np.testing.assert_allclose([asked[1].min(), asked[1].max()], [0.6, 1.0], atol=1e-6)
 
@@ -334,8 +345,8 @@ class TestIql:
         tf.random.set_seed(0)
         learner = IqlLearner(IQL, lambda step: batch, 2, 1, 0)
         learner.run(1_500)
-        assert float(learner.value(state)[0]) == pytest.approx(0.9, abs=0.02)
-        assert float(learner.policy.best(state)[0, 0]) > 0.8
+        assert float(learner.value.unroll(state[None], lambda hidden: hidden[0])[0]) == pytest.approx(0.9, abs=0.02)
+        assert float(_best(learner, state)[0, 0]) > 0.8
 
     def test_its_critic_has_no_distribution(self):
         with pytest.raises(ArmchairError, match="predicts the mean return"):

@@ -25,11 +25,14 @@ class Constant(Policy):
     """Always the same action."""
 
     def __init__(self, action: float):
-        super().__init__()
+        super().__init__((1,), memory=0)
         self._action = tf.Variable([action, 0.0])
 
-    def best(self, observation: tf.Tensor) -> tf.Tensor:
-        return tf.repeat(self._action[None], tf.shape(observation)[0], axis=0)
+    def _head(self, hidden: tf.Tensor) -> tf.Tensor:
+        return tf.repeat(self._action[None], tf.shape(hidden)[0], axis=0)
+
+    def best(self, made: tf.Tensor) -> tf.Tensor:
+        return made
 
 
 def _save(path, action: float, step: int = 1):

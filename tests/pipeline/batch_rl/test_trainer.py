@@ -95,7 +95,7 @@ class TestEveryTraining:
         assert card["config"]["seed"] == 0 and card["dataset"]["episodes"] == (8 if name == "bc" else 6)
         assert sorted(card["inputs"]) == ["gripper/grasp", "sawyer/joints/angle"]  # no privileged pose
         frame = {k: np.zeros((3, *v.shape), v.dtype) for k, v in export.card_inputs(card).items()}
-        acted = restored.act(frame).numpy()
+        acted = restored.follow(frame).numpy()
         assert acted.shape == (3, 7) and np.isfinite(acted).all()
         assert (acted >= card["action"]["minimum"]).all() and (acted <= card["action"]["maximum"]).all()
 
