@@ -197,11 +197,8 @@ class Critic(snt.Module, abc.ABC):
 
     def values(self, observation: tf.Tensor, actions: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """Values float32[N, m] of several actions float32[N, m, A] in each observation float32[N, D] and state."""
-        count = actions.shape[1]
-        repeated = tf.repeat(observation, count, axis=0)  # [N m, D]
-        states = None if state is None else tf.repeat(state, count, axis=0)
-        predicted = self(repeated, tf.reshape(actions, (-1, actions.shape[2])), states)  # [N m, P]
-        return tf.reshape(self.mean(predicted), (-1, count))
+        # Not as one large batch: branches of the graph run side by side, and none of them is long.
+        return tf.stack([self.mean(self(observation, action, state)) for action in tf.unstack(actions, axis=1)], 1)
 
     @abc.abstractmethod
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sonnet as snt
 import tensorflow as tf
 
 from pipeline.networks import LayerNormMLP, Lstm, Normaliser, ResidualEncoder, spatial_softmax
@@ -59,6 +60,29 @@ def test_layer_norm_mlp_hides_input_scale():
     mlp = LayerNormMLP((32, 8))
     x = tf.random.stateless_normal((4, 5), (1, 2))
     np.testing.assert_allclose(mlp(x), mlp(1000 * x), atol=1e-3)
+
+
+def test_the_first_layer_of_a_layer_norm_mlp_is_sonnets_linear_and_layer_norm():
+    rng = np.random.default_rng(0)
+    mlp = LayerNormMLP((32,))
+    x = tf.constant(rng.normal(2.0, 3.0, (16, 5)), tf.float32)
+    mlp(x)
+    linear, norm = snt.Linear(32), snt.LayerNorm(axis=-1, create_scale=True, create_offset=True)
+    norm(linear(x))
+    fast = {v.name.split("/")[-1]: v for v in mlp.variables}
+    plain = {v.name.split("/")[-1]: v for v in (*linear.variables, *norm.variables)}
+    assert fast.keys() == plain.keys() == {"w:0", "b:0", "scale:0", "offset:0"}
+    for name, variable in fast.items():
+        variable.assign(rng.normal(0.7, 1.0, variable.shape))
+        plain[name].assign(variable)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = mlp(x), tf.tanh(norm(linear(x)))
+        losses = [tf.reduce_sum(tf.cumsum(output) ** 2) for output in outputs]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+    for one, other in [(x, x), *((fast[name], plain[name]) for name in fast)]:
+        gradient = tape.gradient(losses[1], other)
+        np.testing.assert_allclose(tape.gradient(losses[0], one), gradient, atol=1e-4 * np.abs(gradient).max())
 
 
 def test_layer_norm_mlp_output_may_be_linear():
