@@ -14,6 +14,7 @@ from datasets.query import Query
 from datasets.schema import Verdict
 from datasets.store import EpisodeRow, Store
 from pipeline import export
+from pipeline.batch_rl import offline
 from pipeline.metrics import read_metrics
 from pipeline.report import Report, Video
 from robot.evaluate import Evaluation
@@ -112,8 +113,6 @@ def _against_the_log(
     policies: Mapping[Contender, Path],
 ) -> None:
     """How far the policies' actions are from the logged ones."""
-    from pipeline.batch_rl import offline
-
     card = export.load_card(next(iter(policies.values())), "policy")
     report.text(
         f"The policies see {_listed(card['inputs'])}. Only the reward model looks at the pictures, so what no sensor "
@@ -147,8 +146,7 @@ def _actions_figure(episode: Episode, policies: Mapping[Contender, Path]) -> Fig
     curves = [("log", "black", actions)]
     for (contender, path), colour in zip(policies.items(), _COLOURS, strict=False):
         policy, card = export.load_model(path, "policy")
-        inputs = {k: episode.observation[k][:-1] for k in card["inputs"]}
-        curves.append((contender.label, colour, policy.follow(inputs).numpy()))
+        curves.append((contender.label, colour, offline.actions_along(policy, card, episode)[:-1]))
     for number, axes in enumerate(panels):
         for label, colour, values in curves:
             axes.plot(values[:, number], color=colour, label=label, linewidth=1.2)

@@ -52,8 +52,13 @@ class SequenceBatch(NamedTuple):
         return flat if self.mask is None else tf.gather(flat, tf.where(tf.reshape(self.mask, (-1,)))[:, 0])
 
     def where_they_lead(self, values: tf.Tensor) -> tf.Tensor:
-        """Of values [L, B, ...] at observations 1 ... L, those where each transition leads, as `rows`: [N, ...]."""
-        if values.shape[0] == 1:
+        """Of values [L, B, ...] at observations 1 ... L, those where each transition leads, as `rows`: [N, ...].
+
+        What comes before the last L values is left out.
+        """
+        length = self.action.shape[0]
+        values = values[-length:]
+        if length == 1:
             return self.rows(values)
         across = tf.broadcast_to(tf.range(tf.shape(values)[1]), tf.shape(self.reached))
         return self.rows(tf.gather_nd(values, tf.stack([self.reached - 1, across], -1)))

@@ -64,15 +64,40 @@ class LayerNormMLP(snt.Module):
           name: of the module.
         """
         super().__init__(name)
-        self._first = snt.Linear(layer_sizes[0], w_init=_uniform())
-        self._norm = snt.LayerNorm(axis=-1, create_scale=True, create_offset=True)
+        self._first = _NormalisedLinear(layer_sizes[0])
         self._rest = snt.nets.MLP(
             layer_sizes[1:], w_init=_uniform(), activation=tf.nn.elu, activate_final=activate_final
         )
 
     def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
         """float32[B, D] to float32[B, layer_sizes[-1]]."""
-        return self._rest(tf.tanh(self._norm(self._first(inputs))))
+        return self._rest(tf.tanh(self._first(inputs)))
+
+
+class _NormalisedLinear(snt.Module):
+    """A linear layer whose outputs pass through a LayerNorm (Ba et al. 2016).
+
+    The mean over a row's outputs is linear in its inputs: taken from the weights, it need not be taken from every row.
+    Of so few inputs, such passes over the outputs cost more than the matrix product.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self._size = size
+
+    @snt.once
+    def _initialise(self, inputs: tf.Tensor) -> None:
+        self.w = tf.Variable(_uniform()((inputs.shape[-1], self._size), inputs.dtype), name="w")
+        self.b = tf.Variable(tf.zeros(self._size), name="b")
+        self.scale = tf.Variable(tf.ones(self._size), name="scale")
+        self.offset = tf.Variable(tf.zeros(self._size), name="offset")
+
+    def __call__(self, inputs: tf.Tensor) -> tf.Tensor:
+        self._initialise(inputs)
+        weights = self.w - tf.reduce_mean(self.w, -1, keepdims=True)
+        centred = tf.matmul(inputs, weights) + (self.b - tf.reduce_mean(self.b))  # [B, size]; each row's mean is 0
+        variance = tf.reduce_mean(tf.square(centred), -1, keepdims=True)  # [B, 1]
+        return centred * tf.math.rsqrt(variance + 1e-5) * self.scale + self.offset  # 1e-5: Sonnet's
 
 
 def _uniform() -> snt.initializers.Initializer:

@@ -3,27 +3,33 @@
 from pathlib import Path
 
 from datasets.errors import StoreError
+from datasets.readers import rl_unplugged
 from datasets.readers.base import NO_DEFAULTS, Defaults, Log
 from datasets.readers.rlds import RldsLog
 from datasets.readers.sketchy import SketchyLog
 
 
 def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
-    """The logs in a folder: every RLDS/TFDS dataset in it at any depth, or else one Sketchy log.
+    """The logs in a folder: each RLDS/TFDS dataset and each task of RL Unplugged at any depth, or else one Sketchy log.
 
     Raises:
       StoreError: if there is no such folder or nothing known in it.
     """
     if not path.is_dir():
         raise StoreError(f"{path} is not a folder: give one that holds recorded episodes")
-    marks = sorted(path.rglob("features.json"))
-    hidden = [mark for mark in marks if any(part.startswith(".") for part in mark.relative_to(path).parts)]
-    logs: list[Log] = [RldsLog(mark.parent, defaults) for mark in marks if mark not in hidden] or [
-        SketchyLog(path, defaults)
-    ]
+    datasets = {mark.parent for mark in path.rglob("features.json")}
+    tasks = {shard.parent for shard in path.rglob("train-*") if rl_unplugged.is_shard(shard)}
+    logs: list[Log] = [RldsLog(folder, defaults) for folder in _in_sight(datasets, path)]
+    logs += [rl_unplugged.open_task(folder, defaults) for folder in _in_sight(tasks, path)]
+    logs = logs or [SketchyLog(path, defaults)]
     if logs := [log for log in logs if log.files()]:
         return logs
     raise StoreError(
-        f"{path} holds neither an RLDS/TFDS dataset in TFRecord files (with features.json) nor Sketchy episode files: "
-        "check the path"
+        f"{path} holds neither an RLDS/TFDS dataset in TFRecord files (with features.json), nor RL Unplugged's shards, "
+        "nor Sketchy episode files: check the path"
     )
+
+
+def _in_sight(folders: set[Path], root: Path) -> list[Path]:
+    """Those that are not hidden, sorted."""
+    return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts))

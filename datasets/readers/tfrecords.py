@@ -1,6 +1,7 @@
 """TFRecord files that may be damaged: the good records, and what is wrong with the others.
 
 A record is framed by its length and checksums: uint64 length, uint32 of the length, the bytes, uint32 of the bytes.
+A file may be compressed as a whole (GZIP).
 """
 
 import contextlib
@@ -31,6 +32,9 @@ def read_all(path: Path) -> Iterator[Record]:
     if not path.is_file():
         yield Record(0, b"", f"{path} is not there: restore it from a copy")
         return
+    if _is_compressed(path):
+        yield from _read_compressed(path)
+        return
     good = size = 0
     # TensorFlow checks fast (where crcmod has no C part it is a thousand times slower) but cannot go on.
     with contextlib.suppress(tf.errors.DataLossError):
@@ -41,6 +45,23 @@ def read_all(path: Path) -> Iterator[Record]:
             size += _HEADER.size + len(content) + _CHECKSUM.size
     if size != path.stat().st_size:  # TensorFlow takes a file that is cut within a header for a whole one
         yield from _read_slowly(path, good)
+
+
+def _is_compressed(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = file.read(_HEADER.size)
+    return header.startswith(b"\x1f\x8b") and not _is_intact(header)  # a length may begin so, too
+
+
+def _read_compressed(path: Path) -> Iterator[Record]:
+    """Where it is damaged, the rest is lost."""
+    number = 0
+    try:
+        for record in tf.data.TFRecordDataset(os.fspath(path), "GZIP"):
+            yield Record(number, record.numpy(), "")
+            number += 1
+    except tf.errors.DataLossError:
+        yield Record(number, b"", f"{path} is damaged from record {number} on: restore it from a copy")
 
 
 def _read_slowly(path: Path, skip: int) -> Iterator[Record]:

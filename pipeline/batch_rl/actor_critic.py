@@ -66,15 +66,21 @@ class CriticLearner(Learner):
         for target, source in zip(self._targets, self._online, strict=True):
             target.assign(source if rate == 1 else target + rate * (source - target))
 
+    def _foresee(self, batch: SequenceBatch) -> tf.Tensor:
+        """What the target networks get to see: float32[L, B, D], or from the first observation on [L + 1, B, D]."""
+        memory = self._config.memory
+        return self._target_eye(batch.observation if memory.size and memory.target_sees_all else batch.after)
+
     def _bootstrap(self, batch: SequenceBatch, following: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """What the critic should predict, if these actions, float32[N, A], follow where the transitions lead.
+        """What the critic should predict, if these actions follow where the transitions lead.
 
-        `following` is what the target eye sees from the second observation on, float32[L, B, D].
-
-        Target networks do not see the first observation: their memory begins one step later than that of the networks
-        that learn, so both look back equally far (Acme's recurrent CRR).
+        Args:
+          batch: of stretches.
+          following: what `_foresee` made of it.
+          action: float32[N, A].
         """
-        states = self._target_critic.states(following[:-1], batch.action[1:])  # [L, B, S]
+        logged = batch.action[batch.action.shape[0] + 1 - following.shape[0] :]
+        states = self._target_critic.states(following[:-1], logged)  # [L, B, S], or [L + 1, B, S]
         predicted = self._target_critic(batch.where_they_lead(following), action, batch.where_they_lead(states))
         discount = self._config.gamma * batch.rows(batch.discount)
         return self.critic.target(batch.rows(batch.reward), discount, predicted)

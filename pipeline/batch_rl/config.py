@@ -70,6 +70,10 @@ class MemoryConfig:
 
     size: int = 0  # cells of the LSTM; 0: none, and batches consist of single transitions
     sequence: int = 20  # transitions of a stretch: two seconds at 10 Hz; our choice
+    # Whether target networks see a stretch from its first observation on, or, as in Acme's recurrent CRR, from the
+    # second one, so that what they make of a transition's end looks no further back than what is learned of its start.
+    # Where one frame tells what none of the following ones does, only the first is right.
+    target_sees_all: bool = False
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for numbers that mean nothing."""
@@ -79,6 +83,8 @@ class MemoryConfig:
             )
 
 
+SEES_ALL = MemoryConfig(target_sees_all=True)
+"""For estimates of what a policy is worth."""
 SMALL_ENCODER = EncoderConfig((8, 16, 32), blocks=1)
 """A quarter of the reward model's cost: a learner looks at each picture some hundred times."""
 
@@ -170,6 +176,21 @@ class BcConfig(AgentConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class CriticWeightedConfig:
+    """Whether a trained policy acts by itself, or the critic chooses among actions that it suggests."""
+
+    samples: int = 0  # actions to choose among, say 16 (Acme); 0: the mean of the most probable component it is
+    beta: float = 1.0  # temperature of the choice, in units of the return; Acme
+
+    def __post_init__(self) -> None:
+        """Raises ArmchairError for numbers that mean nothing."""
+        if self.samples < 0 or self.beta <= 0:
+            raise ArmchairError(
+                f"samples={self.samples} and beta={self.beta:g} choose nothing: give 0 or more, above 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class CrrConfig(ActorCriticConfig):
     """CRR: imitate the logged actions that the critic finds better than what the policy would do.
 
@@ -200,6 +221,7 @@ class CrrConfig(ActorCriticConfig):
     weight: WeightMode = WeightMode.EXP  # the safest on hard tasks; binary is greedier
     beta: float = 1.0  # temperature of exp, in units of the return; paper
     cap: float = 20.0  # largest weight of exp; paper
+    at_test: CriticWeightedConfig = dataclasses.field(default_factory=CriticWeightedConfig)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,6 +317,7 @@ class FqeConfig(ValueConfig):
     The policy's worth is the mean of Q(s, pi(s)) over the first states of the episodes.
     """
 
+    memory: MemoryConfig = SEES_ALL  # as a policy is judged from the first frames of episodes on
     target_period: int = 25  # steps; as often as what `SelectConfig.steps` says of them asks for
 
 

@@ -9,9 +9,10 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import CrrConfig
+from pipeline.batch_rl.critic_weighted import CriticWeightedPolicy
 from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
-from pipeline.batch_rl.networks import MixturePolicy
+from pipeline.batch_rl.networks import MixturePolicy, Policy
 
 
 class CrrLearner(ActorCritic):
@@ -36,6 +37,12 @@ class CrrLearner(ActorCritic):
         """Builds networks for vectors of the given sizes."""
         policy, target_policy = (MixturePolicy(action_size, config.policy, config.memory.size) for _ in range(2))
         super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed, pictures)
+
+    @property
+    def acting(self) -> Policy:
+        """The policy alone, or with the critic beside it."""
+        at_test = self._config.at_test
+        return CriticWeightedPolicy(self.policy, self.critic, at_test) if at_test.samples else self.policy
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and one of the policy, both from the critic as it was."""
@@ -70,6 +77,6 @@ class CrrLearner(ActorCritic):
 
     def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
         """What the critic should predict, float32[N, P]."""
-        following = self._target_eye(batch.after)  # [L, B, D]
+        following = self._foresee(batch)
         action = self._target_policy.unroll(following, batch.where_they_lead).sample(1, key)[:, 0]  # [N, A]
         return self._bootstrap(batch, following, action)

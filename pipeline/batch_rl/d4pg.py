@@ -69,5 +69,5 @@ class D4pgLearner(ActorCritic):
 
     def _target(self, batch: SequenceBatch) -> tf.Tensor:
         """What the critic should predict, float32[N, P]."""
-        following = self._target_eye(batch.after)  # [L, B, D]
+        following = self._foresee(batch)
         return self._bootstrap(batch, following, self._target_policy.unroll(following, batch.where_they_lead))

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from datasets.feeds import Observation
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.actor_critic import CriticLearner
 from pipeline.batch_rl.config import FqeConfig
@@ -37,10 +38,11 @@ class FqeLearner(CriticLearner):
         """One step of the critic."""
         del key  # nothing is drawn
         self._refresh_targets(step)
-        following, chosen = tf.split(batch.after, self._sizes, -1)  # [L, B, D], [L, B, A]
-        target = self._bootstrap(batch, following, batch.where_they_lead(chosen))
-        observation, _ = tf.split(batch.before, self._sizes, -1)
+        plain, chosen = self._split(batch.observation)  # [L + 1, B, D], [L + 1, B, A]
+        batch = batch._replace(observation=plain)
+        target = self._bootstrap(batch, self._foresee(batch), batch.where_they_lead(chosen))
         with tf.GradientTape() as tape:
+            observation = self.eye(batch.before)
             predicted, _ = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P]
             loss = self.critic.loss(predicted, target)
         return {
@@ -49,7 +51,28 @@ class FqeLearner(CriticLearner):
             "critic_gradient_norm": self._descend_critic(tape, loss),
         }
 
+    def _split(self, observation: tf.Tensor | Observation) -> tuple[tf.Tensor | Observation, tf.Tensor]:
+        """What is seen, and the policy's action."""
+        if isinstance(observation, Observation):
+            vector, action = tf.split(observation.vector, self._sizes, -1)
+            return Observation(vector, observation.pictures), action
+        return tuple(tf.split(observation, self._sizes, -1))
+
     @tf.function(reduce_retracing=True)
-    def value(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
-        """Values float32[B] of actions float32[B, A] in observations float32[B, D]."""
-        return self.critic.mean(self.critic(observation, action))
+    def along(self, observation: tf.Tensor | Observation, action: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What `value` takes, of all frames of an episode.
+
+        Args:
+          observation: of T frames, without the policy's actions.
+          action: the T - 1 logged actions, float32[T - 1, A].
+
+        Returns:
+          What is seen, float32[T, D], and the states before each action, float32[T, S].
+        """
+        seen = self.eye(observation)
+        return seen, self.critic.states(seen[:-1, None], action[:, None])[:, 0]
+
+    @tf.function(reduce_retracing=True)
+    def value(self, seen: tf.Tensor, action: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """Values float32[N] of actions float32[N, A] where this is seen, float32[N, D], in states float32[N, S]."""
+        return self.critic.mean(self.critic(seen, action, state))

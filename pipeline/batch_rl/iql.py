@@ -55,7 +55,7 @@ class IqlLearner(ActorCritic):
         with tf.GradientTape() as value_tape:
             value = self.value.unroll(observation, batch.rows)  # [N]
             value_loss = losses.expectile_loss(value, q, config.expectile)
-        following = self.value.unroll(self._target_eye(batch.after), batch.where_they_lead)  # [N]
+        following = self.value.unroll(self._foresee(batch), batch.where_they_lead)  # [N]
         target = batch.rows(batch.reward) + config.gamma * batch.rows(batch.discount) * following
         with critic_tape:
             critic_loss = self.critic.loss(predicted, target[:, None])

@@ -5,7 +5,7 @@ learner = CrrLearner(config, feed, sizes, seed)
 while learner.step < steps:
     metrics = learner.run(100)          # 100 updates fused into one call
 learner.save(path); learner.restore(path)
-policy = learner.policy                 # exported with its normalisation by `pipeline.batch_rl.policy`
+policy = learner.acting                 # exported with its normalisation by `pipeline.batch_rl.policy`
 ```
 A learner is a function of (variables, step number): batches and random numbers depend on the seed and the step alone.
 So restoring the variables resumes exactly.
@@ -76,6 +76,11 @@ class Learner(tf.Module, abc.ABC):
           ArmchairError: if the learner cannot learn from such rewards.
         """
         return -math.inf, math.inf
+
+    @property
+    def acting(self) -> Policy:
+        """The policy as it is exported."""
+        return self.policy
 
     @property
     def step(self) -> int:

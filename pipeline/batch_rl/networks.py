@@ -67,21 +67,53 @@ class Body(snt.Module):
 
 
 class Policy(snt.Module, abc.ABC):
-    """Observations to actions in units of half the action range: a body and a head."""
+    """Observations to actions in units of half the action range, from the state before to the state after."""
+
+    @property
+    @abc.abstractmethod
+    def state_size(self) -> int:
+        """S."""
+
+    def initial_state(self, seeds: tf.Tensor) -> tf.Tensor:
+        """float32[B, S] at the beginning of an episode, for a policy that draws from its seed, int64[B]."""
+        return tf.zeros((tf.size(seeds), self.state_size))
+
+    @abc.abstractmethod
+    def __call__(self, observation: tf.Tensor, state: tf.Tensor | None = None) -> tuple[Any, tf.Tensor]:
+        """What the policy makes of float32[B, D] and the state before (None to begin with), and the state after."""
+
+    @abc.abstractmethod
+    def unroll(self, observation: tf.Tensor, rows: Rows) -> Any:
+        """What it makes of float32[L, B, D], seen from the beginning, in the rows that are wanted."""
+
+    @abc.abstractmethod
+    def best(self, made: Any) -> tf.Tensor:
+        """What the policy does when nothing is left to chance, float32[N, A], from what it made.
+
+        Whoever acts clips.
+        """
+
+
+class BodyPolicy(Policy):
+    """A body and a head."""
 
     def __init__(self, layer_sizes: Sequence[int], memory: int):
         """Makes the body."""
         super().__init__()
         self._body = Body(layer_sizes, memory)
-        self.state_size = self._body.state_size
+
+    @property
+    def state_size(self) -> int:
+        """The body's."""
+        return self._body.state_size
 
     def __call__(self, observation: tf.Tensor, state: tf.Tensor | None = None) -> tuple[Any, tf.Tensor]:
-        """What the head makes of float32[B, D] and the state before (see `Body`), and the state after."""
+        """What the head makes of it, and the body's state."""
         hidden, state = self._body(observation, state)
         return self._head(hidden), state
 
     def unroll(self, observation: tf.Tensor, rows: Rows) -> Any:
-        """What the head makes of float32[L, B, D], seen from the beginning, in the rows that are wanted."""
+        """What the head makes of it."""
         hidden, _ = self._body.unroll(observation)
         return self._head(rows(hidden))
 
@@ -89,15 +121,8 @@ class Policy(snt.Module, abc.ABC):
     def _head(self, hidden: tf.Tensor) -> Any:
         """From float32[N, H]."""
 
-    @abc.abstractmethod
-    def best(self, made: Any) -> tf.Tensor:
-        """What the policy does when nothing is left to chance, float32[N, A], from what the head made.
 
-        Whoever acts clips.
-        """
-
-
-class MixturePolicy(Policy):
+class MixturePolicy(BodyPolicy):
     """Observation to a mixture of Gaussians over actions in units of half the action range."""
 
     def __init__(self, action_size: int, config: PolicyConfig, memory: int = 0):
@@ -125,7 +150,7 @@ class MixturePolicy(Policy):
         return made.best_mean()
 
 
-class DeterministicPolicy(Policy):
+class DeterministicPolicy(BodyPolicy):
     """Observation to one action within the range."""
 
     def __init__(self, action_size: int, layer_sizes: Sequence[int], memory: int = 0):
@@ -148,6 +173,8 @@ class Critic(snt.Module, abc.ABC):
     With a memory, it has a state as `Body`, which observations and actions drive.
     """
 
+    state_size: int
+
     @abc.abstractmethod
     def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """float32[N, D], float32[N, A] and the states before, float32[N, S], to predictions float32[N, P]."""
@@ -164,13 +191,14 @@ class Critic(snt.Module, abc.ABC):
     def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """float32[L + 1, B, S]: before the first of L steps, and after each. L may be 0."""
 
+    @abc.abstractmethod
+    def advance(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """The state float32[B, S] after a step from the given one, by float32[B, D] and float32[B, A]."""
+
     def values(self, observation: tf.Tensor, actions: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """Values float32[N, m] of several actions float32[N, m, A] in each observation float32[N, D] and state."""
-        count = actions.shape[1]
-        repeated = tf.repeat(observation, count, axis=0)  # [N m, D]
-        states = None if state is None else tf.repeat(state, count, axis=0)
-        predicted = self(repeated, tf.reshape(actions, (-1, actions.shape[2])), states)  # [N m, P]
-        return tf.reshape(self.mean(predicted), (-1, count))
+        # Not as one large batch: branches of the graph run side by side, and none of them is long.
+        return tf.stack([self.mean(self(observation, action, state)) for action in tf.unstack(actions, axis=1)], 1)
 
     @abc.abstractmethod
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
@@ -198,6 +226,7 @@ class _DenseCritic(Critic):
         super().__init__()
         self._body = Body(layer_sizes, memory)
         self._head = snt.Linear(outputs)
+        self.state_size = self._body.state_size
 
     def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """The head's outputs."""
@@ -212,6 +241,10 @@ class _DenseCritic(Critic):
     def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """The body's."""
         return self._body.states(tf.concat([observation, action], -1))
+
+    def advance(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """The body's."""
+        return self._body(tf.concat([observation, action], -1), state)[1]
 
 
 class CategoricalCritic(_DenseCritic):
@@ -263,6 +296,7 @@ class TwinCritic(Critic):
         """Joins two critics of a kind."""
         super().__init__()
         self._one, self._other = one, other
+        self.state_size = one.state_size + other.state_size
 
     def __call__(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor | None = None) -> tf.Tensor:
         """float32[N, 2 P]."""
@@ -278,6 +312,11 @@ class TwinCritic(Critic):
     def states(self, observation: tf.Tensor, action: tf.Tensor) -> tf.Tensor:
         """float32[L + 1, B, 2 S]."""
         return tf.concat([critic.states(observation, action) for critic in (self._one, self._other)], -1)
+
+    def advance(self, observation: tf.Tensor, action: tf.Tensor, state: tf.Tensor) -> tf.Tensor:
+        """float32[B, 2 S]."""
+        both = zip((self._one, self._other), tf.split(state, 2, -1), strict=True)
+        return tf.concat([critic.advance(observation, action, of_its_own) for critic, of_its_own in both], -1)
 
     def mean(self, predicted: tf.Tensor) -> tf.Tensor:
         """The lower one."""

@@ -1,13 +1,24 @@
 """What a log can tell of a policy where it cannot be tried out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datasets import video
+from datasets.episode import Episode
 from datasets.errors import ArmchairError
 from datasets.store import EpisodeRow, Store
 from pipeline import export
+
+
+def actions_along(policy: Any, card: Mapping[str, Any], episode: Episode) -> np.ndarray:
+    """float32[T, A]: what a policy, as `export.load_model` gives it, would have done in every frame of an episode."""
+    inputs = export.card_inputs(dict(card))
+    logged = {k: episode.observation[k] for k in inputs}
+    frames = {k: video.decode_frames(v) if inputs[k].is_image else v.astype(inputs[k].dtype) for k, v in logged.items()}
+    return policy.follow(frames).numpy()
 
 
 def action_error(store: Store, rows: Iterable[EpisodeRow], path: Path) -> float:
@@ -28,9 +39,8 @@ def action_error(store: Store, rows: Iterable[EpisodeRow], path: Path) -> float:
     policy, card = export.load_model(path, "policy")
     wanted, given = [], []
     for episode in store.read_many(rows):
-        inputs = {k: episode.observation[k][:-1] for k in card["inputs"]}  # the last action is not valid
-        wanted.append(episode.action[:-1])
-        given.append(policy.follow(inputs).numpy())
+        wanted.append(episode.action[:-1])  # the last one is not valid
+        given.append(actions_along(policy, card, episode)[:-1])
     if not wanted:
         raise ArmchairError(f"there is no episode to compare {path} with: select others")
     actions = np.concatenate(wanted)  # [N, A]

@@ -78,7 +78,7 @@ class ExportedPolicy(tf.Module):
         return self._eye(Observation(vector, {camera: observation[camera] for camera in self._cameras}))
 
     def _initial_state(self, seeds: tf.Tensor) -> tf.Tensor:
-        return tf.zeros((tf.size(seeds), self._policy.state_size))
+        return self._policy.initial_state(seeds)
 
     def _follow(self, observation: Mapping[str, tf.Tensor]) -> tf.Tensor:
         frames = self._see(observation)[:, None]  # [T, 1, D]

@@ -14,13 +14,13 @@ from scipy import stats
 
 from datasets import console, feeds, files, schema
 from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.feeds import Group, TransitionFeed, Transitions
+from datasets.feeds import Group, Observation, Transitions
 from datasets.query import Query
 from datasets.reward_source import RewardKind, RewardSource
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl.config import Criterion, SelectConfig
-from pipeline.batch_rl.data import reward_source
+from pipeline.batch_rl.data import make_feed, reward_source
 from pipeline.batch_rl.fqe import FqeLearner
 from pipeline.batch_rl.policy import ActionRange
 from pipeline.batch_rl.sentinel import Sentinel
@@ -162,13 +162,17 @@ def _act(path: Path, card: Mapping[str, Any], logged: Transitions) -> np.ndarray
                 f"policy {path} takes {name!r} as {spec.dtype}{list(spec.shape)}, but the episodes have "
                 f"{logged.inputs[name].dtype}{list(logged.inputs[name].shape)}: select others"
             )
-    count = len(next(iter(logged.observation.values())))
-    _, first = np.unique(logged.episode, return_index=True)
-    ends = [*logged.frame[first[1:]], count]  # of the episodes, in frames
-    episodes = [slice(start, end) for start, end in zip(logged.frame[first], ends, strict=True)]
+    arrays = {**logged.observation, **logged.pictures}
     return np.concatenate(
-        [policy.follow({k: logged.observation[k][e].astype(s.dtype) for k, s in inputs.items()}) for e in episodes]
+        [policy.follow({k: arrays[k][e].astype(s.dtype) for k, s in inputs.items()}) for e in _episodes(logged)]
     )
+
+
+def _episodes(logged: Transitions) -> list[np.ndarray]:
+    """Frames int[T] of each episode."""
+    _, first = np.unique(logged.episode, return_index=True)
+    last = np.append(first[1:], len(logged)) - 1
+    return [np.arange(logged.frame[start], logged.next_frame[end] + 1) for start, end in zip(first, last, strict=True)]
 
 
 def _fit(
@@ -176,11 +180,11 @@ def _fit(
 ) -> FqeLearner:
     """The value of the policy whose actions stand behind the observations in `frames`, float32[F, D + A]."""
     action_size = data.action.shape[1]
-    feed = TransitionFeed(
-        tf.constant(frames), data, [Group(np.arange(len(data), dtype=np.int32), config.batch_size)], config.seed
-    )
+    group = Group(np.arange(len(data), dtype=np.int32), config.batch_size)
+    feed = make_feed(config.method, tf.constant(frames), data, [group], config.seed)
     tf.random.set_seed(config.seed)  # all policies are judged from the same weights and the same batches
-    learner = FqeLearner(config.method, feed, frames.shape[1] - action_size, action_size, config.seed)
+    pictures = {name: data.inputs[name].shape for name in data.pictures}
+    learner = FqeLearner(config.method, feed, frames.shape[1] - action_size, action_size, config.seed, pictures)
     sentinel = Sentinel(learner.check_rewards(data.reward), what=what)
     while learner.step < config.steps:
         count = min(_FUSED, config.steps - learner.step)
@@ -193,10 +197,11 @@ def _score(
     path: Path, card: Mapping[str, Any], learner: FqeLearner, data: Transitions, frames: np.ndarray,
     chosen: np.ndarray, returns: np.ndarray, config: SelectConfig,
 ) -> Score:  # fmt: skip
-    own = learner.value(frames, chosen).numpy()  # [F]: Q(s, pi(s))
-    of_logged = learner.value(frames[data.frame], data.action).numpy()  # [N]
+    seen, state = _along(learner, data, frames)
+    own = learner.value(seen, chosen, state).numpy()  # [F]: Q(s, pi(s))
+    of_logged = learner.value(seen[data.frame], data.action, state[data.frame]).numpy()  # [N]
     shuffled = np.random.default_rng(config.seed).permutation(data.action)
-    of_others = learner.value(frames[data.frame], shuffled).numpy()
+    of_others = learner.value(seen[data.frame], shuffled, state[data.frame]).numpy()
     _, first = np.unique(data.episode, return_index=True)
     starts = own[data.frame[first]]  # [E]
     low, high = _interval(starts, config.seed)
@@ -209,6 +214,18 @@ def _score(
     return Score(
         path, card["policy_id"], card["step"], float(starts.mean()), low, high, td_error, action_gap, *predicted
     )
+
+
+def _along(learner: FqeLearner, data: Transitions, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the learner sees in every frame, float32[F, D], and its states before the actions, float32[F, S]."""
+    parts = []
+    for number, episode in enumerate(_episodes(data)):
+        pictures = {name: tf.constant(array[episode]) for name, array in data.pictures.items()}
+        vector = tf.constant(frames[episode])
+        action = tf.constant(data.action[data.episode == number])
+        parts.append(learner.along(Observation(vector, pictures) if pictures else vector, action))
+    seen, states = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return seen, states
 
 
 def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:

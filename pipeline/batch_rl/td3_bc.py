@@ -66,7 +66,7 @@ class Td3BcLearner(ActorCritic):
     def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
         """What the critic should predict."""
         config = self._config
-        following = self._target_eye(batch.after)  # [L, B, D]
+        following = self._foresee(batch)
         action = self._target_policy.unroll(following, batch.where_they_lead)  # [N, A]
         noise = config.noise * tf.random.stateless_normal(tf.shape(action), key)
         action += tf.clip_by_value(noise, -config.noise_clip, config.noise_clip)

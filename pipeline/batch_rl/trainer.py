@@ -107,5 +107,5 @@ def _save_policy(path: Path, config: Training, data: Data, learner: Learner) -> 
         "config": configs.to_dict(config),
     }  # fmt: skip
     return save_policy(
-        path, config.name, learner.policy, learner.eye, data.normaliser, data.actions, data.transitions.inputs, card
+        path, config.name, learner.acting, learner.eye, data.normaliser, data.actions, data.transitions.inputs, card
     )

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import sonnet as snt
 import tensorflow as tf
 
-from pipeline.networks import LayerNormMLP, Normaliser, ResidualEncoder, spatial_softmax
+from pipeline.networks import LayerNormMLP, Lstm, Normaliser, ResidualEncoder, spatial_softmax
 
 
 def test_normaliser_standardises_and_leaves_constants_alone():
@@ -61,7 +62,66 @@ def test_layer_norm_mlp_hides_input_scale():
     np.testing.assert_allclose(mlp(x), mlp(1000 * x), atol=1e-3)
 
 
+def test_the_first_layer_of_a_layer_norm_mlp_is_sonnets_linear_and_layer_norm():
+    rng = np.random.default_rng(0)
+    mlp = LayerNormMLP((32,))
+    x = tf.constant(rng.normal(2.0, 3.0, (16, 5)), tf.float32)
+    mlp(x)
+    linear, norm = snt.Linear(32), snt.LayerNorm(axis=-1, create_scale=True, create_offset=True)
+    norm(linear(x))
+    fast = {v.name.split("/")[-1]: v for v in mlp.variables}
+    plain = {v.name.split("/")[-1]: v for v in (*linear.variables, *norm.variables)}
+    assert fast.keys() == plain.keys() == {"w:0", "b:0", "scale:0", "offset:0"}
+    for name, variable in fast.items():
+        variable.assign(rng.normal(0.7, 1.0, variable.shape))
+        plain[name].assign(variable)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        outputs = mlp(x), tf.tanh(norm(linear(x)))
+        losses = [tf.reduce_sum(tf.cumsum(output) ** 2) for output in outputs]
+    np.testing.assert_allclose(*outputs, atol=1e-5)
+    for one, other in [(x, x), *((fast[name], plain[name]) for name in fast)]:
+        gradient = tape.gradient(losses[1], other)
+        np.testing.assert_allclose(tape.gradient(losses[0], one), gradient, atol=1e-4 * np.abs(gradient).max())
+
+
 def test_layer_norm_mlp_output_may_be_linear():
     x = tf.random.stateless_normal((256, 5), (1, 2))
     assert LayerNormMLP((32, 8))(x).numpy().min() >= -1  # ELU
     assert np.abs(LayerNormMLP((32, 1), activate_final=False)(x)).max() > 0
+
+
+class TestLstm:
+    def test_is_what_its_equations_say(self):
+        tf.random.set_seed(0)
+        memory = Lstm(3)
+        rng = np.random.default_rng(0)
+        inputs, state = (
+            rng.standard_normal((4, 2, 5)).astype(np.float32),
+            rng.standard_normal((2, 6)).astype(np.float32),
+        )
+        outputs, states = memory(tf.constant(inputs), tf.constant(state))
+        weights, bias = (v.numpy() for v in (memory._weights, memory._bias))
+        output, cell = np.split(state, 2, -1)
+        np.testing.assert_array_equal(states[0], state)
+        for step in range(4):
+            gates = np.concatenate([inputs[step], output], -1) @ weights + bias
+            take, keep, candidate, give = np.split(gates, 4, -1)
+            sigmoid = lambda x: 1 / (1 + np.exp(-x))
+            cell = sigmoid(keep) * cell + sigmoid(take) * np.tanh(candidate)
+            output = sigmoid(give) * np.tanh(cell)
+            np.testing.assert_allclose(outputs[step], output, atol=1e-5)
+            np.testing.assert_allclose(states[step + 1], np.concatenate([output, cell], -1), atol=1e-5)
+
+    def test_remembers_at_first(self):
+        memory = Lstm(3)
+        memory(tf.zeros((1, 1, 2)), tf.zeros((1, 6)))
+        np.testing.assert_array_equal(memory._bias, [0] * 3 + [1] * 3 + [0] * 6)
+
+    def test_a_stretch_in_two_parts_is_the_same(self):
+        tf.random.set_seed(0)
+        memory, inputs = Lstm(3), tf.random.stateless_normal((5, 2, 4), (1, 2))
+        whole, _ = memory(inputs, tf.zeros((2, 6)))
+        _, first = memory(inputs[:2], tf.zeros((2, 6)))
+        rest, _ = memory(inputs[2:], first[-1])
+        np.testing.assert_allclose(whole[2:], rest, atol=1e-6)

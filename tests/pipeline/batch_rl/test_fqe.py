@@ -57,7 +57,7 @@ def _learn(config: FqeConfig, policy: np.ndarray, steps: int) -> FqeLearner:
 def test_values_are_those_of_the_tabular_mdp(config, policy):
     """The data are a random walk's; the values are the judged policy's."""
     learner = _learn(config, np.float32(policy), 1_500)
-    found = learner.value(np.eye(STATES, dtype=np.float32), np.float32(policy)[:, None]).numpy()
+    found = learner.value(np.eye(STATES, dtype=np.float32), np.float32(policy)[:, None], np.zeros((STATES, 0))).numpy()
     np.testing.assert_allclose(found, _true_values(np.float32(policy)), atol=0.12)  # of values up to 2.8
 
 

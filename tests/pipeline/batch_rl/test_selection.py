@@ -19,7 +19,7 @@ from pipeline.batch_rl import selection
 from pipeline.batch_rl.config import Criterion, CriticConfig, EyeConfig, FqeConfig, SelectConfig
 from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.fqe import FqeLearner
-from pipeline.batch_rl.networks import Policy
+from pipeline.batch_rl.networks import BodyPolicy
 from pipeline.batch_rl.policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
 
@@ -28,7 +28,7 @@ STEPS = 12
 INPUTS = {"position": ArraySpec((1,), "float32")}
 
 
-class Constant(Policy):
+class Constant(BodyPolicy):
     """Always the same action."""
 
     def __init__(self, action: float):
@@ -236,7 +236,7 @@ class TestKeepBest:
         shutil.rmtree(run / "snapshots")
         policy, card = export.load_model(run.rename(run.parent / "moved") / "best", "policy")
         assert card["step"] == 3
-        assert policy.act({"position": tf.zeros((1, 1))}).numpy()[0, 0] == pytest.approx(0.9)
+        assert policy.follow({"position": tf.zeros((1, 1))}).numpy()[0, 0] == pytest.approx(0.9)
 
     def test_one_that_is_killed_leaves_the_old_one(self, store, run, monkeypatch):
         config = _config(store, run)

@@ -1,0 +1,189 @@
+"""Learners that remember: unrolled as the papers say, and better than others where one frame does not tell all."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from datasets.errors import ArmchairError
+from datasets.feeds import Group, Transitions
+from datasets.sequences import SequenceBatch
+from pipeline.batch_rl import losses, trainer
+from pipeline.batch_rl.config import (
+    BcConfig,
+    CriticConfig,
+    CrrConfig,
+    D4pgConfig,
+    FqeConfig,
+    IqlConfig,
+    MemoryConfig,
+    PolicyConfig,
+    Td3BcConfig,
+)
+from pipeline.batch_rl.crr import CrrLearner
+from pipeline.batch_rl.data import make_feed
+from pipeline.batch_rl.fqe import FqeLearner
+from pipeline.distributions import GaussianMixture
+
+POLICY = PolicyConfig(layer_sizes=(32,), components=2)
+MEMORY = MemoryConfig(size=16, sequence=4, target_sees_all=True)
+GAMMA = 0.9
+RATES = {"critic_learning_rate": 1e-2, "gamma": GAMMA, "target_period": 10}
+CRITIC = CriticConfig((32,), distributional=False)
+TWINS = dataclasses.replace(CRITIC, twin=True)
+
+
+def _maze(count: int = 400) -> tuple[Transitions, np.ndarray]:
+    """Frames 0 and 1 show on which side the reward is, -1 or 1; then nothing is seen; the action in frame 3 goes there.
+
+    Logged are random actions. Returns the transitions and what is seen in every frame, float32[F, 1].
+    """
+    rng = np.random.default_rng(0)
+    side, action = rng.choice([-1.0, 1.0], count), rng.choice([-1.0, 1.0], (count, 4))
+    seen = np.zeros((count, 5), np.float32)
+    seen[:, :2] = side[:, None]
+    reward, discount = np.zeros((count, 4), np.float32), np.ones((count, 4), np.float32)
+    reward[:, 3], discount[:, 3] = action[:, 3] == side, 0
+    frame = (5 * np.arange(count)[:, None] + np.arange(4)).ravel().astype(np.int32)
+    transitions = Transitions(
+        {"seen": seen.reshape(-1, 1)}, frame, frame + 1, np.float32(action).reshape(-1, 1), reward.ravel(),
+        discount.ravel(), np.repeat(np.arange(count), 4).astype(np.int32), tuple(map(str, range(count))), {},
+    )  # fmt: skip
+    return transitions, seen.reshape(-1, 1)
+
+
+CONFIGS = {
+    "crr": CrrConfig(policy=POLICY, critic=CRITIC, beta=0.2, policy_learning_rate=1e-2, **RATES),
+    "iql": IqlConfig(policy=POLICY, critic=TWINS, beta=0.2, expectile=0.7, policy_learning_rate=1e-2, **RATES),
+    "d4pg": D4pgConfig(layer_sizes=(32,), critic=CRITIC, policy_learning_rate=1e-2, n_step=2, **RATES),
+    "td3_bc": Td3BcConfig(layer_sizes=(32,), critic=TWINS, policy_learning_rate=1e-2, **RATES | {"target_period": 2}),
+}
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("name", ["crr", "d4pg"])
+def test_what_was_seen_once_is_known_later_with_a_memory_and_not_without(name, remembers):
+    config = dataclasses.replace(CONFIGS[name], memory=MEMORY if remembers else MemoryConfig())
+    transitions, seen = _maze()
+    whole = Group(np.arange(len(transitions), dtype=np.int32), 64)
+    tf.random.set_seed(0)
+    feed = make_feed(config, tf.constant(seen), transitions, [whole], 0)
+    learner = trainer._LEARNERS[type(config)](config, feed, 1, 1, 0)
+    learner.run(1_000)
+    sides, state = tf.constant([[-1.0], [1.0]]), None
+    for observation in (sides, sides, 0 * sides, 0 * sides):
+        made, state = learner.policy(observation, state)
+    goes = np.sign(learner.policy.best(made).numpy()[:, 0])
+    assert (goes == [-1, 1]).all() == remembers
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_what_a_policy_is_worth_depends_on_what_it_remembers(remembers):
+    """That goes where the first frame showed; then that never does."""
+    transitions, seen = _maze()
+    side = np.repeat(seen[::5], 5, 0)  # [F, 1]
+    memory = MEMORY if remembers else MemoryConfig()
+    values = []
+    for action in (side, -side):
+        config = FqeConfig(critic=CRITIC, memory=memory, **RATES)
+        tf.random.set_seed(0)
+        whole = Group(np.arange(len(transitions), dtype=np.int32), 64)
+        feed = make_feed(config, tf.constant(np.concatenate([seen, action], 1)), transitions, [whole], 0)
+        learner = FqeLearner(config, feed, 1, 1, 0)
+        learner.run(1_200)
+        found, states = learner.along(tf.constant(seen[:5]), tf.constant(transitions.action[:4]))
+        values.append(learner.value(found, tf.constant(action[:5]), states).numpy()[0])
+    expected = [GAMMA**3, 0] if remembers else [GAMMA**3 / 2] * 2
+    np.testing.assert_allclose(values, expected, atol=0.15)
+
+
+def _stretches() -> SequenceBatch:
+    """Five stretches of four transitions, one of them of two."""
+    rng = np.random.default_rng(1)
+    mask = np.ones((4, 5), bool)
+    mask[2:, 3] = False
+    inside = mask.astype(np.float32)
+    return SequenceBatch(
+        tf.constant(rng.standard_normal((5, 5, 2)), tf.float32), tf.constant(rng.uniform(-1, 1, (4, 5, 1)), tf.float32),
+        tf.constant(rng.uniform(0, 1, (4, 5)) * inside, tf.float32), tf.constant(inside),
+        tf.constant(np.repeat([[1], [2], [3], [4]], 5, 1), tf.int32), tf.constant(mask),
+    )  # fmt: skip
+
+
+def test_recurrent_crr_is_unrolled_as_its_paper_s_code_does_it():
+    """Step by step, as in Acme's recurrent CRR: empty states at the start, samples judged from the state before the
+    step, target networks that never see the first observation.
+    """
+    config = dataclasses.replace(CONFIGS["crr"], critic=CriticConfig((32,), atoms=11), memory=MemoryConfig(size=16))
+    tf.random.set_seed(0)
+    learner = CrrLearner(config, lambda step: None, 2, 1, 0)
+    for variable in (*learner._target_policy.variables, *learner._target_critic.variables):
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, (3, 4)))
+    batch, key = _stretches(), tf.constant([5, 6], tf.int64)
+    for_target, for_policy = tf.unstack(tf.random.split(key, 2))
+
+    def body(critic, step, state, action):
+        hidden, after = critic._body(tf.concat([batch.observation[step], action], -1), state)
+        return critic._head(hidden), after
+
+    predicted, before, following, mixtures, judged = [], [], [], [], []
+    critic_state = target_state = policy_state = target_policy_state = None
+    for t in range(1, 5):
+        if t > 1:
+            _, target_state = body(learner._target_critic, t - 1, target_state, batch.action[t - 1])
+        before.append(tf.zeros((5, 32)) if critic_state is None else critic_state)
+        q, critic_state = body(learner.critic, t - 1, critic_state, batch.action[t - 1])
+        predicted.append(q)
+        mixture, target_policy_state = learner._target_policy(batch.observation[t], target_policy_state)
+        following.append((mixture, tf.zeros((5, 32)) if target_state is None else target_state))
+        mixture, policy_state = learner.policy(batch.observation[t - 1], policy_state)
+        mixtures.append(mixture)
+    valid = batch.mask.numpy().ravel()
+
+    def rows(parts):
+        return np.concatenate([np.asarray(part) for part in parts])[valid]
+
+    made = GaussianMixture(*(rows(part) for part in zip(*(m for m, _ in following), strict=True)))
+    action = made.sample(1, for_target)[:, 0]
+    observed = rows(list(batch.observation[1:]))
+    bootstrapped = learner._target_critic(observed, action, rows([state for _, state in following]))
+    target = losses.project(
+        learner.critic.atoms, tf.nn.softmax(bootstrapped), rows(list(batch.reward)), GAMMA * rows(list(batch.discount))
+    )
+    critic_loss = losses.critic_loss(rows(predicted), target)
+    made = GaussianMixture(*(rows(part) for part in zip(*mixtures, strict=True)))
+    sampled = made.sample(config.samples, for_policy)
+    judged = learner.critic.values(rows(list(batch.observation[:-1])), sampled, rows(before))
+    advantage = losses.advantage(config.advantage, learner.critic.mean(rows(predicted)), judged)
+    weight = losses.weights(config.weight, advantage, config.beta, config.cap)
+    policy_loss = losses.weighted_imitation_loss(made.log_prob(rows(list(batch.action))), weight)
+    metrics = learner.update(batch, tf.constant(1, tf.int64), key)
+    assert float(metrics["critic_loss"]) == pytest.approx(float(critic_loss), rel=1e-5)
+    assert float(metrics["policy_loss"]) == pytest.approx(float(policy_loss), rel=1e-4)
+    assert float(metrics["advantage"]) == pytest.approx(float(tf.reduce_mean(advantage)), abs=1e-5)
+
+
+def test_what_lies_beyond_an_episode_s_end_teaches_nothing():
+    batch = _stretches()
+    beyond = ~batch.mask.numpy()  # of two transitions of stretch 3; the observation that ended it counts
+    observation = batch.observation.numpy()
+    observation[1:][beyond & np.roll(beyond, 1, 0)] = 3
+    other = batch._replace(action=tf.where(beyond[..., None], 0.77, batch.action), observation=tf.constant(observation))
+    assert (other.observation.numpy() != batch.observation.numpy()).any()
+    for config in (*CONFIGS.values(), BcConfig(policy=POLICY)):
+        told = []
+        for one in (batch, other):
+            tf.random.set_seed(0)
+            remembering = dataclasses.replace(config, memory=MEMORY)
+            learner = trainer._LEARNERS[type(config)](remembering, lambda step: None, 2, 1, 0)
+            told.append(learner.update(one, tf.constant(1, tf.int64), tf.constant([5, 6], tf.int64)))
+        for name in told[0]:
+            assert float(told[0][name]) == pytest.approx(float(told[1][name]), rel=1e-5, abs=1e-7)
+
+
+def test_sizes_that_mean_nothing():
+    with pytest.raises(ArmchairError, match="give 0 or more"):
+        MemoryConfig(size=-1)
+    with pytest.raises(ArmchairError, match="at least 1"):
+        MemoryConfig(sequence=0)
