@@ -12,6 +12,7 @@ from pipeline.batch_rl.config import (
     CrrConfig,
     D4pgConfig,
     IqlConfig,
+    MemoryConfig,
     PolicyConfig,
     Td3BcConfig,
     WeightMode,
@@ -31,10 +32,12 @@ _MEAN = CriticConfig(distributional=False)
 
 METHODS: Mapping[str, BcConfig | CrrConfig | D4pgConfig | IqlConfig | Td3BcConfig] = {
     "bc": BcConfig(policy=_POLICY),
+    "bc_best": BcConfig(policy=_POLICY, best=0.2),
     "crr": _CRR,
     "crr_binary": dataclasses.replace(_CRR, weight=WeightMode.BINARY),
     "crr_binary_max": dataclasses.replace(_CRR, weight=WeightMode.BINARY, advantage=AdvantageMode.MAX),
     "crr_scalar": dataclasses.replace(_CRR, critic=_MEAN),
+    "crr_memory": dataclasses.replace(_CRR, memory=MemoryConfig(128)),
     "crr_plus": dataclasses.replace(
         _CRR, critic=dataclasses.replace(_MEAN, twin=True, expectile=0.7), samples=50, target_period=1,
         target_rate=0.005,
@@ -47,7 +50,9 @@ METHODS: Mapping[str, BcConfig | CrrConfig | D4pgConfig | IqlConfig | Td3BcConfi
 WIDER = ("crr_all_data", "crr_no_watcher")
 """Rows of CRR that also learn from other tasks' episodes, rated by the same reward; the second leaves the random
 watcher's out."""
-ROWS = (*METHODS, *WIDER)
+PIXELS = ("bc_pixels", "bc_best_pixels", "crr_pixels")
+"""Rows of the learners of that name from pixels and proprioception alone, with a reward that is learned from pixels."""
+ROWS = (*METHODS, *WIDER, *PIXELS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,16 @@ class Cell:
     """One of `SIZES`."""
 
     @property
+    def method(self) -> BcConfig | CrrConfig | D4pgConfig | IqlConfig | Td3BcConfig:
+        """The learner."""
+        return METHODS["crr" if self.row in WIDER else self.row.removesuffix("_pixels")]
+
+    @property
+    def pixels(self) -> bool:
+        """Whether everything is learned from pictures."""
+        return self.row in PIXELS
+
+    @property
     def key(self) -> str:
         """16 hex digits."""
         text = json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True)
@@ -73,13 +88,18 @@ class Cell:
 
 
 def learners() -> Iterator[Cell]:
-    """All rows, on both tasks."""
-    return (Cell(task, row, seed) for seed in SEEDS for task in TASKS for row in ROWS)
+    """Every learner from states, on both tasks."""
+    return (Cell(task, row, seed) for seed in SEEDS for task in TASKS for row in (*METHODS, *WIDER))
+
+
+def pixels() -> Iterator[Cell]:
+    """Policies from pictures, on lifting."""
+    return (Cell(TASKS[0], row, seed) for seed in SEEDS for row in PIXELS)
 
 
 def smoke() -> Iterator[Cell]:
-    """Two cells as small as they can be: whether the study runs at all."""
-    return (Cell(TASKS[0], row, 0, "smoke") for row in ("crr", "iql"))
+    """Three cells as small as they can be: whether the study runs at all."""
+    return (Cell(TASKS[0], row, 0, "smoke") for row in ("crr", "crr_memory", "crr_pixels"))
 
 
-STUDIES = {"learners": learners, "smoke": smoke}
+STUDIES = {"learners": learners, "pixels": pixels, "smoke": smoke}

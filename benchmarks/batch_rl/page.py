@@ -25,7 +25,9 @@ def write(study: str, results: Path) -> Path:
     for task in dict.fromkeys(cell.task for cell in cells):
         of_task = [result for result in found if result["cell"]["task"] == task]
         if of_task:
-            text += ["", f"## {task}", "", *_table(of_task), "", _foretold(of_task)]
+            text += ["", f"## {task}", "", *_table(of_task)]
+            if all("value" in snapshot for result in of_task for snapshot in result["snapshots"]):
+                text += ["", _foretold(of_task)]
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
     return path
@@ -42,7 +44,8 @@ def _preamble(study: str, count: int, found: Results) -> list[str]:
 - Seeds: {seeds}; each has its own logs and reward model
 - Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
 
-Rewards are learned (TGR-i, from 20 demonstrations). Success is the simulator's verdict on initial states that no policy
+Rewards are learned ({"SUP, from pictures and 20 sketched" if study == "pixels" else "TGR-i, from 20 demonstrated"}
+episodes). Success is the simulator's verdict on initial states that no policy
 has seen, over all seeds together, with its 95 % Wilson interval: of the last policy; of each seed's best snapshot,
 which only running them all can tell; and of the snapshot that fitted Q evaluation puts first, without running.
 """.splitlines()
@@ -56,9 +59,12 @@ def _table(found: Results) -> list[str]:
     for row, runs in rows.items():
         last = [run[-1] for run in runs]
         best = [max(run, key=lambda snapshot: snapshot["successes"]) for run in runs]
-        chosen = [max(run, key=lambda snapshot: snapshot["value"]) for run in runs]
+        told = all("value" in snapshot for run in runs for snapshot in run)
+        chosen = _rate([max(run, key=lambda s: s["value"]) for run in runs]) if told else "–"
         rates = ", ".join(f"{100 * s['successes'] / s['episodes']:.0f}" for s in last)
-        lines.append(f"| {row} | {_rate(last)} | {rates} | {_rate(best)} | {_rate(chosen)} |")
+        lines.append(
+            f"| {row} | {_rate(last)} | {rates} | {_rate(best)} | {_rate(chosen) if 'value' in last[0] else '–'} |"
+        )
     return lines
 
 

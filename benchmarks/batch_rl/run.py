@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import studies
-from benchmarks.batch_rl.cells import METHODS, VERSION, WIDER, Cell
+from benchmarks.batch_rl.cells import VERSION, WIDER, Cell
 from benchmarks.semi_supervised import logs
+from benchmarks.semi_supervised.cells import HARDER_TASK
 from benchmarks.semi_supervised.cells import Cell as RewardCell
 from benchmarks.semi_supervised.run import WITHOUT, apart, learn_reward, train_policy
 from datasets import files
@@ -17,8 +18,9 @@ from datasets.store import Store
 from pipeline.batch_rl.config import TRAININGS, BcConfig, SelectConfig, Training
 
 SNAPSHOTS = 3  # of a training; each is tried
-REWARD = "tgr_i"
-"""The method that teaches the reward, from 20 demonstrations: the best one of the studies of rewards."""
+REWARD, REWARD_FROM_PIXELS = "tgr_i", "sup"
+"""What teaches the reward, from 20 demonstrations or 20 sketched episodes: the best of the studies of rewards."""
+_STRETCHES = 64  # in a batch: as many pictures as two cores look at in a tenth of a second, or stretches in as long
 _EVALUATION_SEED = 2_000_000
 
 
@@ -51,12 +53,14 @@ def _rated_store(cell: Cell, runs: Path, size: logs.Size, workers: int) -> tuple
     from pipeline import export
 
     name = f"{cell.size}-{cell.task}-{cell.seed}"
-    work, done = runs / f"rated-{name}", runs / f"rated-{name}" / "done"
+    work = runs / f"rated-{'pixels-' if cell.pixels else ''}{name}"
+    done = work / "done"
     if not done.exists():
         shared = logs.make_store(runs / name, cell.task, cell.seed, size, workers)
         shutil.rmtree(work, ignore_errors=True)
         store = logs.copy_store(shared, work / "store")
-        model = apart(learn_reward, RewardCell(cell.task, REWARD, cell.seed), store.root, work / "reward", size)
+        teacher = RewardCell(cell.task, REWARD_FROM_PIXELS if cell.pixels else REWARD, cell.seed, cell.pixels)
+        model = apart(learn_reward, teacher, store.root, work / "reward", size)
         annotate.annotate(AnnotateConfig(store.root, model))
         files.write_atomically(done, export.load_card(model, "reward_model")["model_id"])
     return Store.open(work / "store"), done.read_text()
@@ -74,16 +78,22 @@ def _run(
     judged = f"task_id={cell.task} dataset={logs.DATASET}"
     rewards, steps = f"model:{model}", size.policy_steps // 2
     select = SelectConfig(paths, store.root, cell.task, judged, rewards, steps=steps, seed=cell.seed)
-    promised = {score["step"]: score for score in apart(judge, select)}
+    # An estimate from pictures takes longer than the training of the policy that it is of.
+    promised = {} if cell.pixels else {score["step"]: score for score in apart(judge, select)}
     told = []
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row and snapshot
     for path in paths:
         setting = EvaluateConfig(
-            cell.task, f"policy:{path}", size.evaluation_episodes, seed, workers=workers, cell=CellConfig(cameras=())
+            cell.task,
+            f"policy:{path}",
+            size.evaluation_episodes,
+            seed,
+            workers=workers,
+            cell=CellConfig(cameras=logs.CAMERAS if cell.pixels else ()),
         )
         evaluation = evaluate(setting)
         counts = {"successes": evaluation.successes or 0, "episodes": len(evaluation.episodes)}
-        told.append(promised[int(path.name)] | counts)
+        told.append({"step": int(path.name)} | promised.get(int(path.name), {}) | counts)
     return told
 
 
@@ -98,7 +108,7 @@ def judge(config: SelectConfig) -> list[dict[str, float | int]]:
 
 
 def _training(cell: Cell, store: Store, model: str, out: Path, size: logs.Size) -> Training:
-    method = METHODS["crr" if cell.row in WIDER else cell.row]
+    method = cell.method
     query = f"split=train dataset={logs.DATASET}"
     if cell.row not in WIDER:
         query += f" task_id={cell.task}"
@@ -108,8 +118,11 @@ def _training(cell: Cell, store: Store, model: str, out: Path, size: logs.Size) 
     every = size.policy_steps // SNAPSHOTS
     options: dict[str, Any] = {
         "store": store.root, "out": out, "task": cell.task, "query": query,
-        "observations": ObservationPreset.STATES, "without": WITHOUT[cell.task], "steps": SNAPSHOTS * every,
-        "rewards": "none" if isinstance(method, BcConfig) else f"model:{model}",
+        "observations": ObservationPreset.PIXELS if cell.pixels else ObservationPreset.STATES,
+        "without": WITHOUT[HARDER_TASK if cell.pixels else cell.task], "steps": SNAPSHOTS * every,
+        "rewards": "none" if isinstance(method, BcConfig) and not method.is_filtered else f"model:{model}",
         "fused": every, "checkpoint_every": every, "snapshot_every": every, "seed": cell.seed, "method": method,
     }  # fmt: skip
+    if cell.pixels or method.memory.size:
+        options["batch_size"] = _STRETCHES
     return TRAININGS[type(method)](**options)

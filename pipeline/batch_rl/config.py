@@ -211,8 +211,7 @@ class CrrConfig(ActorCriticConfig):
     --method.critic.expectile 0.7 --method.samples 50 --method.target-period 1 --method.target-rate 0.005
     --method.policy-learning-rate 1e-4`. Layer norm is in both networks anyway.
 
-    Deviations: the policy and the critic are feed-forward and take one standardised vector; the atoms span
-    [0, 1 / (1 - gamma)], all that rewards in [0, 1] can give.
+    Deviations: the networks are smaller; the atoms span [0, 1 / (1 - gamma)], all that rewards in [0, 1] can give.
     """
 
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
