@@ -9,9 +9,10 @@ import tensorflow as tf
 from datasets.errors import ArmchairError
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
+from pipeline.batch_rl.critics import make_critic
 from pipeline.batch_rl.eye import NO_PICTURES, Eye
 from pipeline.batch_rl.learner import Feed, Learner, descend
-from pipeline.batch_rl.networks import Policy, make_critic
+from pipeline.batch_rl.policies import Policy
 from pipeline.optimisers import Adam
 
 

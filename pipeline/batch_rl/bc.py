@@ -10,7 +10,7 @@ from pipeline.batch_rl import losses
 from pipeline.batch_rl.config import BcConfig
 from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed, Learner, descend
-from pipeline.batch_rl.networks import MixturePolicy
+from pipeline.batch_rl.policies import MixturePolicy
 from pipeline.optimisers import Adam
 
 

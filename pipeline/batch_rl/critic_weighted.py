@@ -3,7 +3,9 @@
 import tensorflow as tf
 
 from pipeline.batch_rl.config import CriticWeightedConfig
-from pipeline.batch_rl.networks import Critic, MixturePolicy, Policy, Rows
+from pipeline.batch_rl.critics import Critic
+from pipeline.batch_rl.networks import Rows
+from pipeline.batch_rl.policies import MixturePolicy, Policy
 from pipeline.distributions import GaussianMixture
 
 _LARGEST = 2**24

@@ -12,7 +12,7 @@ from pipeline.batch_rl.config import CrrConfig
 from pipeline.batch_rl.critic_weighted import CriticWeightedPolicy
 from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
-from pipeline.batch_rl.networks import MixturePolicy, Policy
+from pipeline.batch_rl.policies import MixturePolicy, Policy
 
 
 class CrrLearner(ActorCritic):

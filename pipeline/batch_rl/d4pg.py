@@ -11,7 +11,7 @@ from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import D4pgConfig
 from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed
-from pipeline.batch_rl.networks import DeterministicPolicy
+from pipeline.batch_rl.policies import DeterministicPolicy
 
 
 class D4pgLearner(ActorCritic):

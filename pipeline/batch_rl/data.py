@@ -18,7 +18,7 @@ from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
 from pipeline import export
 from pipeline.batch_rl.config import ActorCriticConfig, BcConfig, FqeConfig, Method, Training
-from pipeline.batch_rl.policy import ActionRange
+from pipeline.batch_rl.saved_policy import ActionRange
 from pipeline.networks import Normaliser
 
 _END = 10  # transitions, a second: one frame's prediction may dip, and a moment before the end is as good

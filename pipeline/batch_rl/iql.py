@@ -9,9 +9,10 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import IqlConfig, WeightMode
+from pipeline.batch_rl.critics import StateValue
 from pipeline.batch_rl.eye import NO_PICTURES
 from pipeline.batch_rl.learner import Feed, descend
-from pipeline.batch_rl.networks import MixturePolicy, StateValue
+from pipeline.batch_rl.policies import MixturePolicy
 from pipeline.optimisers import Adam
 
 

@@ -5,7 +5,7 @@ learner = CrrLearner(config, feed, sizes, seed)
 while learner.step < steps:
     metrics = learner.run(100)          # 100 updates fused into one call
 learner.save(path); learner.restore(path)
-policy = learner.acting                 # exported with its normalisation by `pipeline.batch_rl.policy`
+policy = learner.acting                 # exported with its normalisation by `pipeline.batch_rl.saved_policy`
 ```
 A learner is a function of (variables, step number): batches and random numbers depend on the seed and the step alone.
 So restoring the variables resumes exactly.
@@ -26,7 +26,7 @@ from datasets.feeds import Batch
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import AgentConfig
 from pipeline.batch_rl.eye import Eye
-from pipeline.batch_rl.networks import Policy
+from pipeline.batch_rl.policies import Policy
 from pipeline.optimisers import Adam
 
 Feed = Callable[[tf.Tensor], Batch | SequenceBatch]

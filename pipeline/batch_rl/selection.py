@@ -22,7 +22,7 @@ from pipeline import export
 from pipeline.batch_rl.config import Criterion, SelectConfig
 from pipeline.batch_rl.data import make_feed, reward_source
 from pipeline.batch_rl.fqe import FqeLearner
-from pipeline.batch_rl.policy import ActionRange
+from pipeline.batch_rl.saved_policy import ActionRange
 from pipeline.batch_rl.sentinel import Sentinel
 from pipeline.networks import Normaliser
 

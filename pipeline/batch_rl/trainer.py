@@ -37,7 +37,7 @@ from pipeline.batch_rl.d4pg import D4pgLearner
 from pipeline.batch_rl.data import Data
 from pipeline.batch_rl.iql import IqlLearner
 from pipeline.batch_rl.learner import Learner
-from pipeline.batch_rl.policy import save_policy
+from pipeline.batch_rl.saved_policy import save_policy
 from pipeline.batch_rl.sentinel import Sentinel
 from pipeline.batch_rl.td3_bc import Td3BcLearner
 from pipeline.metrics import MetricsWriter

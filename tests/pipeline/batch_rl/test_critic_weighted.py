@@ -10,7 +10,7 @@ from pipeline import export
 from pipeline.batch_rl.config import CriticConfig, CriticWeightedConfig, CrrConfig, MemoryConfig, PolicyConfig
 from pipeline.batch_rl.critic_weighted import CriticWeightedPolicy
 from pipeline.batch_rl.crr import CrrLearner
-from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.batch_rl.saved_policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
 
 TWINS = CriticConfig((16,), distributional=False, twin=True)

@@ -26,13 +26,13 @@ from pipeline.batch_rl.config import (
     Td3BcConfig,
     WeightMode,
 )
+from pipeline.batch_rl.critics import make_critic
 from pipeline.batch_rl.crr import CrrLearner
 from pipeline.batch_rl.d4pg import D4pgLearner
 from pipeline.batch_rl.data import make_feed
 from pipeline.batch_rl.iql import IqlLearner
 from pipeline.batch_rl.learner import Learner
-from pipeline.batch_rl.networks import make_critic
-from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.batch_rl.saved_policy import ActionRange, save_policy
 from pipeline.batch_rl.td3_bc import Td3BcLearner
 from pipeline.networks import Normaliser
 

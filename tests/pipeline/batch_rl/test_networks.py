@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline.batch_rl.config import SCALAR_TWINS, CriticConfig
-from pipeline.batch_rl.networks import make_critic
+from pipeline.batch_rl.critics import make_critic
 
 
 @pytest.mark.parametrize("config", [CriticConfig(), CriticConfig(distributional=False), SCALAR_TWINS])

@@ -19,8 +19,8 @@ from pipeline.batch_rl import selection
 from pipeline.batch_rl.config import Criterion, CriticConfig, EyeConfig, FqeConfig, SelectConfig
 from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.fqe import FqeLearner
-from pipeline.batch_rl.networks import BodyPolicy
-from pipeline.batch_rl.policy import ActionRange, save_policy
+from pipeline.batch_rl.policies import BodyPolicy
+from pipeline.batch_rl.saved_policy import ActionRange, save_policy
 from pipeline.networks import Normaliser
 
 METHOD = FqeConfig(critic=CriticConfig((32, 32), atoms=21), critic_learning_rate=2e-3, gamma=0.9, target_period=20)

@@ -12,7 +12,7 @@ from datasets.features import ArraySpec
 from datasets.feeds import Observation
 from pipeline import export
 from pipeline.batch_rl.eye import Eye
-from pipeline.batch_rl.networks import Policy
+from pipeline.batch_rl.policies import Policy
 from pipeline.networks import Normaliser
 
 
