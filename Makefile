@@ -4,17 +4,18 @@
 #   make test-tools            Debian's Chromium and PostgreSQL, without which some tests are skipped
 #   make check                 lint, format, types, import contract, docstrings
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
+#   make bench-learners        training speed beside other libraries (half an hour; some GB of downloads once)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tools check format bench clean
+.PHONY: help setup demo test test-slow test-tools check format bench bench-learners clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -47,6 +48,9 @@ format: $(READY)
 
 bench: $(READY)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-learners: $(READY)
+	@$(BIN)/python -m benchmarks.learners
 
 clean:
 	rm -rf .venv .venv-uv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
