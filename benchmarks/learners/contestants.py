@@ -11,6 +11,7 @@ from datasets.errors import ArmchairError
 
 ENVIRONMENTS = Path("build/peers")
 """Where they are made; git ignores it."""
+_AS_OF = "2025-06-01"  # nothing newer is installed, so that what is pinned below always finds the same company
 _PEERS = Path(__file__).parent / "peers"
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -51,7 +52,8 @@ def prepare(peer: Peer) -> None:
     uv = shutil.which("uv") or ".venv-uv/bin/uv"  # scripts/setup.sh brings the second one
     python = peer.environment / "bin" / "python"
     subprocess.run([uv, "venv", "--clear", "--python", _find_python(peer.python), peer.environment], check=True)
-    subprocess.run([uv, "pip", "install", "--python", python, *peer.requirements], check=True)
+    install = [uv, "pip", "install", "--python", python, "--exclude-newer", _AS_OF]
+    subprocess.run([*install, *peer.requirements], check=True)
     (peer.environment / "ready").touch()
 
 
