@@ -5,17 +5,18 @@
 #   make check                 lint, format, types, import contract, docstrings
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
 #   make bench-feeds           of these, how fast training batches come, and how fast from other formats (5 minutes)
+#   make bench-learners        training speed beside other libraries (half an hour; some GB of downloads once)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tools check format bench bench-feeds clean
+.PHONY: help setup demo test test-slow test-tools check format bench bench-feeds bench-learners clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -51,6 +52,9 @@ bench: $(READY)
 
 bench-feeds: $(READY)
 	@$(BIN)/python benchmarks/feeds.py
+
+bench-learners: $(READY)
+	@$(BIN)/python -m benchmarks.learners
 
 clean:
 	rm -rf .venv .venv-uv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

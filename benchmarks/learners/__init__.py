@@ -1,0 +1,1 @@
+"""Speed of offline learners, beside other libraries."""
