@@ -185,7 +185,7 @@ class Sampler(Generic[Kind]):
             )  # fmt: skip
         except _UNREACHABLE as error:
             raise ArmchairError(_unreachable(address)) from error
-        if items.element_spec.data.keys() != set(kind._fields):
+        if items.element_spec.data.keys() != {*kind._fields} - {"reached"}:
             raise SpecMismatchError(
                 f"the replay at {address} holds {', '.join(items.element_spec.data)}, but {', '.join(kind._fields)} "
                 "are asked for: choose the items that the learner takes"
@@ -225,6 +225,7 @@ class Sampler(Generic[Kind]):
         data = sample.data
         if self._kind is SequenceBatch:
             data = {name: tf.experimental.numpy.swapaxes(values, 0, 1) for name, values in data.items()}
+            data["reached"] = tf.broadcast_to(tf.range(1, data["mask"].shape[0] + 1)[:, None], tf.shape(data["mask"]))
         likely = sample.info.probability * tf.cast(sample.info.table_size, tf.float64)
         return Drawn(self._kind(**data), sample.info.key, tf.cast(1 / likely, tf.float32))
 

@@ -40,14 +40,19 @@ class StepItems:
 
 @dataclasses.dataclass(frozen=True)
 class StretchItems:
-    """Each item is a stretch of so many transitions; a shorter episode is one item, padded (`SequenceBatch`)."""
+    """Each item is a stretch of so many transitions of one step; a shorter episode is one item, padded.
+
+    Fields are those of `SequenceBatch`, but for where a transition leads, which is the next observation.
+    """
 
     length: int
 
     def signature(self, observation_size: int, action_size: int) -> dict[str, tf.TensorSpec]:
         """Shapes of an item, time first."""
         sizes = {"observation": [self.length + 1, observation_size], "action": [self.length, action_size]}
-        return {name: tf.TensorSpec(sizes.get(name, [self.length]), tf.float32) for name in SequenceBatch._fields}
+        names = [name for name in SequenceBatch._fields if name != "reached"]
+        types = {"mask": tf.bool}
+        return {name: tf.TensorSpec(sizes.get(name, [self.length]), types.get(name, tf.float32)) for name in names}
 
     def cut(self, observation: np.ndarray, transitions: Transitions) -> tuple[Rows, Places]:
         """The items of one episode, given as to `datasets.replay.Writer.write`."""
@@ -57,7 +62,7 @@ class StretchItems:
             "action": np.pad(transitions.action, [(0, lack), (0, 0)], mode="edge"),
             "reward": np.pad(transitions.reward, (0, lack)),
             "discount": np.pad(transitions.discount, (0, lack)),
-            "mask": np.pad(np.ones_like(transitions.reward), (0, lack)),
+            "mask": np.pad(np.ones(len(transitions), bool), (0, lack)),
         }
         return rows, [
             {name: (name, list(range(t, t + self.length + (name == "observation")))) for name in rows}
