@@ -35,6 +35,8 @@ def load_policy(path: Path | str, env: dm_env.Environment) -> "Policy":
         model = tf.saved_model.load(os.fspath(path))
     except (OSError, tf.errors.OpError) as error:
         raise ArmchairError(f"the policy in {path} cannot be read ({error}): export it again") from error
+    if not hasattr(model, "initial_state"):
+        raise ArmchairError(f"the policy in {path} keeps no state, as those of older versions: export it again")
     return Policy(model, card)
 
 

@@ -122,7 +122,7 @@ def test_the_loop(tmp_path):
     # Policies, from nothing but the store: behaviour cloning, and CRR on the learned rewards.
     size = {"steps": 100, "checkpoint_every": 100, "snapshot_every": 100, "batch_size": 64}
     small = PolicyConfig((32,))
-    bc = BcTraining(store.root, tmp_path / "bc", TASK, method=BcConfig(small), **size)
+    bc = BcTraining(store.root, tmp_path / "bc", TASK, method=BcConfig(policy=small), **size)
     crr = CrrTraining(
         store.root,
         tmp_path / "crr",

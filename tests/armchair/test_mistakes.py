@@ -252,12 +252,18 @@ def test_a_damaged_index_is_told_and_can_be_made_anew(home, capsys):
 
 def test_a_policy_that_breaks_down_stops_the_evaluation(home, capsys):
     class Broken(tf.Module):
-        @tf.function(input_signature=export.input_signature({"arm/position": ArraySpec((2,), "float32")}))
-        def act(self, seen):
-            return seen["arm/position"] * np.nan
+        @tf.function
+        def act(self, seen, state):
+            return seen["arm/position"] * np.nan, state
 
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)])
+        def initial_state(self, seeds):
+            return tf.zeros((tf.size(seeds), 0))
+
+    broken = Broken()
+    broken.act.get_concrete_function({"arm/position": tf.TensorSpec((None, 2))}, tf.TensorSpec((None, 0)))
     card = export.load_card(home / "policy", "policy")
-    export.save_model(home / "broken", Broken(), card)
+    export.save_model(home / "broken", broken, card)
     before = tree(home)
     words = "evaluate --policy broken --env robot.testing:FakeArm --out new --result new.json"
     assert "made the action [nan nan]" in sentence(words, capsys)

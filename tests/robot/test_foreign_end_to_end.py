@@ -21,10 +21,14 @@ INPUTS = {name: ArraySpec((3,), "float32") for name in ("achieved_goal", "desire
 class Reach(tf.Module):
     """Moves the gripper to the goal, in proportion to the distance."""
 
-    @tf.function(input_signature=export.input_signature(INPUTS))
-    def act(self, observation):
+    @tf.function(input_signature=[*export.input_signature(INPUTS), tf.TensorSpec((None, 0), name="state")])
+    def act(self, observation, state):
         way = observation["desired_goal"] - observation["achieved_goal"]  # [B, 3]
-        return tf.pad(tf.clip_by_value(10 * way, -1, 1), [[0, 0], [0, 1]])  # [B, 4]; the gripper stays as it is
+        return tf.pad(tf.clip_by_value(10 * way, -1, 1), [[0, 0], [0, 1]]), state  # [B, 4]; the gripper stays as it is
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64)])
+    def initial_state(self, seeds):
+        return tf.zeros((tf.size(seeds), 0))
 
 
 @pytest.fixture

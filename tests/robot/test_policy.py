@@ -130,6 +130,17 @@ def test_what_is_no_policy_is_refused(policy_folder, tmp_path, arm):
         load_policy(tmp_path, arm)
 
 
+def test_one_of_an_older_version_is_refused(policy_folder, tmp_path, arm):
+    class Old(tf.Module):
+        act = Straight.act
+
+    old = Old()
+    old.gain = tf.Variable(10.0)
+    card = json.loads((policy_folder / "card.json").read_text())
+    with pytest.raises(ArmchairError, match="those of older versions: export it again"):
+        load_policy(export.save_model(tmp_path / "old", old, card), arm)
+
+
 def test_nan_never_reaches_the_robot(policy_folder, arm):
     observation = arm.reset().observation | {"arm/target": np.float32([np.nan, 0])}
     with pytest.raises(ArmchairError, match="arm/target, which is not finite"):

@@ -27,7 +27,7 @@ from pipeline.batch_rl.fqe import FqeLearner
 from pipeline.distributions import GaussianMixture
 
 POLICY = PolicyConfig(layer_sizes=(32,), components=2)
-MEMORY = MemoryConfig(size=16, sequence=4, target_sees_all=True)
+MEMORY = MemoryConfig(size=16, sequence=2, target_sees_all=True)
 GAMMA = 0.9
 RATES = {"critic_learning_rate": 1e-2, "gamma": GAMMA, "target_period": 10}
 CRITIC = CriticConfig((32,), distributional=False)
@@ -35,20 +35,20 @@ TWINS = dataclasses.replace(CRITIC, twin=True)
 
 
 def _maze(count: int = 400) -> tuple[Transitions, np.ndarray]:
-    """Frames 0 and 1 show on which side the reward is, -1 or 1; then nothing is seen; the action in frame 3 goes there.
+    """Frame 0 shows on which side the reward is, -1 or 1; then nothing is seen; the action in frame 1 goes there.
 
     Logged are random actions. Returns the transitions and what is seen in every frame, float32[F, 1].
     """
     rng = np.random.default_rng(0)
-    side, action = rng.choice([-1.0, 1.0], count), rng.choice([-1.0, 1.0], (count, 4))
-    seen = np.zeros((count, 5), np.float32)
-    seen[:, :2] = side[:, None]
-    reward, discount = np.zeros((count, 4), np.float32), np.ones((count, 4), np.float32)
-    reward[:, 3], discount[:, 3] = action[:, 3] == side, 0
-    frame = (5 * np.arange(count)[:, None] + np.arange(4)).ravel().astype(np.int32)
+    side, action = rng.choice([-1.0, 1.0], count), rng.choice([-1.0, 1.0], (count, 2))
+    seen = np.zeros((count, 3), np.float32)
+    seen[:, 0] = side
+    reward, discount = np.zeros((count, 2), np.float32), np.ones((count, 2), np.float32)
+    reward[:, 1], discount[:, 1] = action[:, 1] == side, 0
+    frame = (3 * np.arange(count)[:, None] + np.arange(2)).ravel().astype(np.int32)
     transitions = Transitions(
         {"seen": seen.reshape(-1, 1)}, frame, frame + 1, np.float32(action).reshape(-1, 1), reward.ravel(),
-        discount.ravel(), np.repeat(np.arange(count), 4).astype(np.int32), tuple(map(str, range(count))), {},
+        discount.ravel(), np.repeat(np.arange(count), 2).astype(np.int32), tuple(map(str, range(count))), {},
     )  # fmt: skip
     return transitions, seen.reshape(-1, 1)
 
@@ -62,18 +62,17 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("remembers", [True, False])
-@pytest.mark.parametrize("name", ["crr", "d4pg"])
-def test_what_was_seen_once_is_known_later_with_a_memory_and_not_without(name, remembers):
-    config = dataclasses.replace(CONFIGS[name], memory=MEMORY if remembers else MemoryConfig())
+def test_what_was_seen_once_is_known_later_with_a_memory_and_not_without(remembers):
+    config = dataclasses.replace(CONFIGS["crr"], memory=MEMORY if remembers else MemoryConfig())
     transitions, seen = _maze()
     whole = Group(np.arange(len(transitions), dtype=np.int32), 64)
     tf.random.set_seed(0)
     feed = make_feed(config, tf.constant(seen), transitions, [whole], 0)
-    learner = trainer._LEARNERS[type(config)](config, feed, 1, 1, 0)
-    learner.run(1_000)
-    sides, state = tf.constant([[-1.0], [1.0]]), None
-    for observation in (sides, sides, 0 * sides, 0 * sides):
-        made, state = learner.policy(observation, state)
+    learner = CrrLearner(config, feed, 1, 1, 0)
+    learner.run(800)
+    sides = tf.constant([[-1.0], [1.0]])
+    _, state = learner.policy(sides)
+    made, _ = learner.policy(0 * sides, state)
     goes = np.sign(learner.policy.best(made).numpy()[:, 0])
     assert (goes == [-1, 1]).all() == remembers
 
@@ -82,7 +81,7 @@ def test_what_was_seen_once_is_known_later_with_a_memory_and_not_without(name, r
 def test_what_a_policy_is_worth_depends_on_what_it_remembers(remembers):
     """That goes where the first frame showed; then that never does."""
     transitions, seen = _maze()
-    side = np.repeat(seen[::5], 5, 0)  # [F, 1]
+    side = np.repeat(seen[::3], 3, 0)  # [F, 1]
     memory = MEMORY if remembers else MemoryConfig()
     values = []
     for action in (side, -side):
@@ -91,11 +90,11 @@ def test_what_a_policy_is_worth_depends_on_what_it_remembers(remembers):
         whole = Group(np.arange(len(transitions), dtype=np.int32), 64)
         feed = make_feed(config, tf.constant(np.concatenate([seen, action], 1)), transitions, [whole], 0)
         learner = FqeLearner(config, feed, 1, 1, 0)
-        learner.run(1_200)
-        found, states = learner.along(tf.constant(seen[:5]), tf.constant(transitions.action[:4]))
-        values.append(learner.value(found, tf.constant(action[:5]), states).numpy()[0])
-    expected = [GAMMA**3, 0] if remembers else [GAMMA**3 / 2] * 2
-    np.testing.assert_allclose(values, expected, atol=0.15)
+        learner.run(800)
+        found, states = learner.along(tf.constant(seen[:3]), tf.constant(transitions.action[:2]))
+        values.append(learner.value(found, tf.constant(action[:3]), states).numpy()[0])
+    expected = [GAMMA, 0] if remembers else [GAMMA / 2] * 2
+    np.testing.assert_allclose(values, expected, atol=0.1 if remembers else 0.25)
 
 
 def _stretches() -> SequenceBatch:
