@@ -29,22 +29,21 @@ def write(study: str, results: Path) -> Path:
 def _preamble(study: str, count: int, found: Results) -> list[str]:
     dates = sorted({result["date"] for result in found}) or ["–"]
     machines = sorted({result["machine"] for result in found}) or ["–"]
-    seconds = sum(result["seconds"] for result in found)
     size = SIZES[next(STUDIES[study]()).size]
     return f"""\
 - Command: `python -m benchmarks.rl_unplugged --study {study}`
-- Cells done: {len(found)} of {count}; their times add up to {seconds / 60:.0f} minutes, without making the data
+- Cells done: {len(found)} of {count}
 - Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
 
 An online D4PG, fed by our replay, learns the task of the DeepMind control suite with noise 0.3 on its actions; all that
 it saw is the data, but for two thirds of the successful episodes (RL Unplugged thins so; that a success has 70 % of the
 highest return is our choice, and so is one online run in place of three). All learners get the same data, through the
-code of `armchair train`: {size.steps:,} steps of 256 transitions, networks of two layers of 128, critics over 5 steps,
-the rest as in `benchmarks/rl_unplugged/cells.py`.
+code of `armchair train`: {size.steps:,} steps of 256 transitions, networks of two layers of 128, critics over 5 steps;
+the rest is in `benchmarks/rl_unplugged/cells.py`.
 
 Numbers are mean returns, of 1,000 at most, over {size.evaluation_episodes} episodes without noise; then mean ± standard
 deviation over seeds: of the last policy, and of each seed's best of {size.snapshots} snapshots, which only trying them
-can tell.
+all can tell.
 """.splitlines()
 
 
