@@ -2,12 +2,12 @@
 
 ```
 python -m benchmarks.rl_unplugged --study smoke                 # whether it runs: minutes
-python -m benchmarks.rl_unplugged --study walker_walk           # half an hour; stopped, it goes on with the next cell
+python -m benchmarks.rl_unplugged --study walker_walk           # stopped, it goes on with the next cell
 python -m benchmarks.rl_unplugged --study walker_walk --list    # what there is to do, a line a cell
 python -m benchmarks.rl_unplugged --study walker_walk --cell KEY    # one of them: what a job of a cluster would run
 python -m benchmarks.rl_unplugged --study walker_walk --collate     # runs nothing, writes the page from the results
 ```
-The first cell makes the task's data: a quarter of an hour on two cores.
+The first cell makes the task's data: some ten minutes of a core; each cell takes half a minute of one.
 """
 
 import dataclasses

@@ -21,7 +21,7 @@ VERSION = 1
 
 SEEDS = (0, 1, 2)
 TASKS = ("cartpole_swingup", "walker_walk")
-"""Two of RL Unplugged's nine that an online D4PG learns within a quarter of an hour on two cores."""
+"""Two of RL Unplugged's nine that an online D4PG learns in some ten minutes of a core."""
 
 _LAYERS = (128, 128)  # for two cores
 _CRITIC = CriticConfig(layer_sizes=_LAYERS)

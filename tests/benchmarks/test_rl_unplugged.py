@@ -109,7 +109,7 @@ def test_the_page_tells_what_the_results_say(tmp_path):
     _write(tmp_path, "crr_exp", 1, [100.0, 200.0, 600.0])
     _write(tmp_path, "bc", 0, [1.0, 2.0, 3.0])
     text = page.write("walker_walk", tmp_path).read_text()
-    assert f"Cells done: 3 of {len(list(cells.of_task('walker_walk')))}; their times add up to 4 minutes" in text
+    assert "Cells done: 3 of 18\n" in text
     (line,) = [line for line in text.splitlines() if line.startswith("| crr_exp ")]
     assert [part.strip() for part in line.split("|")[2:5]] == ["550 ± 71", "500, 600", "650 ± 71"]
     assert "| bc | 3 | 3 | 3 |" in text
