@@ -27,7 +27,7 @@ class Options(studies.Options):
     """Which cells to run. The logs are those of the studies of rewards."""
 
     study: str = "smoke"
-    """learners, pixels or smoke."""
+    """learners, pixels, smoke or smoke_pixels."""
     results: Path = Path("docs/results/batch_rl")
     """Folder of the results."""
 

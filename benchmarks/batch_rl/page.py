@@ -62,9 +62,7 @@ def _table(found: Results) -> list[str]:
         told = all("value" in snapshot for run in runs for snapshot in run)
         chosen = _rate([max(run, key=lambda s: s["value"]) for run in runs]) if told else "–"
         rates = ", ".join(f"{100 * s['successes'] / s['episodes']:.0f}" for s in last)
-        lines.append(
-            f"| {row} | {_rate(last)} | {rates} | {_rate(best)} | {_rate(chosen) if 'value' in last[0] else '–'} |"
-        )
+        lines.append(f"| {row} | {_rate(last)} | {rates} | {_rate(best)} | {chosen} |")
     return lines
 
 

@@ -54,7 +54,7 @@ def learn(task: str, config: OnlineConfig) -> list[Episode]:
         writer = replay.Writer(address, items)
         with replay.Sampler(address, Batch, _BATCH) as sampler:
             learner = D4pgLearner(_METHOD, sampler, observation_size, action_size, config.seed)
-            policy = tf.function(learner.policy.best)
+            policy = tf.function(lambda seen: learner.policy.best(learner.policy(seen)[0]))
 
             def act(observation: Mapping[str, np.ndarray]) -> np.ndarray:
                 action = policy(tf.constant(_vector(observation))).numpy()

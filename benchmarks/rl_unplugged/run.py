@@ -66,6 +66,7 @@ def _try_out(task: str, path: Path, episodes: int) -> dict[str, float | int]:
     """A policy's mean return over so many episodes."""
     policy, card = export.load_model(path, "policy")
     envs = [suite.make(task, _EVALUATION_SEED + number) for number in range(episodes)]
-    played = suite.play(envs, lambda observation: policy.act(observation).numpy(), card["policy_id"])
+    none = policy.initial_state(np.zeros(episodes, np.int64))  # these policies remember nothing
+    played = suite.play(envs, lambda observation: policy.act(observation, none)[0].numpy(), card["policy_id"])
     returns = [float(episode.reward.sum()) for episode in played]
     return {"step": card["step"], "return": float(np.mean(returns)), "episodes": episodes}

@@ -65,14 +65,17 @@ def test_the_page_tells_what_the_results_say(tmp_path):
     assert "of a seed: +1.00, -1.00; mean +0.00." in text
 
 
-def test_the_study_runs(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.batch_rl", "--study", "smoke", "--runs", tmp_path / "runs",
+@pytest.mark.parametrize(
+    ("study", "row"), [("smoke", "crr_memory"), pytest.param("smoke_pixels", "crr_pixels", marks=pytest.mark.slow)]
+)
+def test_the_study_runs(tmp_path, study, row):
+    command = [sys.executable, "-m", "benchmarks.batch_rl", "--study", study, "--runs", tmp_path / "runs",
                "--results", tmp_path / "results"]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     results = [json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")]
     assert [len(result["snapshots"]) for result in results] == [3, 3]
     assert all(snapshot["episodes"] == 4 for result in results for snapshot in result["snapshots"])
-    assert "| iql |" in (tmp_path / "results" / "smoke.md").read_text()
+    assert f"| {row} |" in (tmp_path / "results" / f"{study}.md").read_text()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
     assert "done" in again.stderr
