@@ -45,8 +45,8 @@ Numbers are mean returns, of 1,000 at most, over {size.evaluation_episodes} epis
 deviation over seeds: of the last policy, and of each seed's best of {size.snapshots} snapshots, which only trying them
 all can tell, and which flatters, as it is chosen by the same episodes.
 
-CRR's five steps were chosen after a look at one result. Over one step, as in its paper, the snapshots of crr_exp, seed 0,
-on cartpole_swingup reached 119, 2 and 42, no more than behaviour cloning (88, 1 and 26); over five, 514, 240 and 582.
+CRR's five steps were chosen after a look at one result. Over one step, as in its paper, the snapshots of crr_exp (seed
+0, cartpole_swingup) reached 119, 2 and 42, no more than behaviour cloning (88, 1 and 26); over five, 514, 240 and 582.
 D4PG had five from the start. So this table says nothing of CRR over one step in so few updates, but for that.
 """.splitlines()
 
