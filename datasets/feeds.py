@@ -10,7 +10,7 @@ and nothing of the feed has to be saved.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from datasets.features import ArraySpec
 from datasets.frames import DiskArray
 from datasets.prefetch import Prefetch
 from datasets.reward_source import RewardSource, reward_function
+from datasets.sight import Observation, Sight
 from datasets.store import EpisodeRow, Store
 
 
@@ -161,13 +162,6 @@ def _transitions_of(episode: Episode, keys: Sequence[str], rewards: np.ndarray) 
     return part
 
 
-class Observation(NamedTuple):
-    """What a policy from pixels gets of B frames."""
-
-    vector: tf.Tensor  # float32[B, D]
-    pictures: Mapping[str, tf.Tensor]  # name -> uint8[B, H, W, C]
-
-
 class Batch(NamedTuple):
     """B transitions. Where they have pictures, each observation is an `Observation`; else a vector."""
 
@@ -244,30 +238,6 @@ class Draws:
         return tf.concat(drawn, 0)
 
 
-class Sight:
-    """What is seen in any frames, gathered inside the graph, and read from disk where it lies there."""
-
-    def __init__(self, observation: tf.Tensor, transitions: Transitions):
-        """Puts the arrays where TensorFlow can gather from them.
-
-        Args:
-          observation: float32[F, D], a vector for each frame of `transitions`.
-          transitions: with their pictures, if they have some.
-        """
-        self._observation = tf.convert_to_tensor(observation)  # captured by graphs, never copied into them
-        self._pictures = {name: _rows_of(array) for name, array in transitions.pictures.items()}
-        self.reads_from_disk = any(isinstance(array, DiskArray) for array in transitions.pictures.values())
-
-    def __call__(self, frame: tf.Tensor) -> tf.Tensor | Observation:
-        """In frames int32[...]: vectors float32[..., D], or with pictures an `Observation` of such shapes."""
-        vector = tf.gather(self._observation, frame)
-        if not self._pictures:
-            return vector
-        flat = tf.reshape(frame, (-1,))
-        seen = {name: rows(flat) for name, rows in self._pictures.items()}  # [N, H, W, C]
-        return Observation(vector, {k: tf.reshape(v, (*frame.shape, *v.shape[1:])) for k, v in seen.items()})
-
-
 class TransitionFeed:
     """Batches of transitions, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
@@ -280,7 +250,7 @@ class TransitionFeed:
           groups: how each batch is made up.
           seed: decides all batches.
         """
-        self._see = Sight(observation, transitions)
+        self._see = Sight(observation, transitions.pictures)
         self._frame = tf.constant(transitions.frame)
         self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
@@ -302,16 +272,3 @@ class TransitionFeed:
             tf.gather(self._discount, chosen),
             self._see(tf.gather(self._next_frame, chosen)),
         )
-
-
-def _rows_of(array: np.ndarray | DiskArray) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function of int32[B] that gives rows [B, ...] of the array; from disk, outside of graphs alone."""
-    if isinstance(array, DiskArray):
-        return lambda rows: frames.as_tensor(array[rows.numpy()])
-    held = frames.as_tensor(array)
-
-    def gather(rows: tf.Tensor) -> tf.Tensor:
-        with tf.device("CPU"):  # a graphics card's memory is for the networks
-            return tf.gather(held, rows)
-
-    return gather

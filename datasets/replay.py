@@ -185,7 +185,7 @@ class Sampler(Generic[Kind]):
             )  # fmt: skip
         except _UNREACHABLE as error:
             raise ArmchairError(_unreachable(address)) from error
-        if items.element_spec.data.keys() != {*kind._fields} - {"reached"}:
+        if items.element_spec.data.keys() != set(kind._fields) - {"reached"}:
             raise SpecMismatchError(
                 f"the replay at {address} holds {', '.join(items.element_spec.data)}, but {', '.join(kind._fields)} "
                 "are asked for: choose the items that the learner takes"

@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
-from datasets.feeds import Batch, Draws, Group, Observation, Sight, Transitions
+from datasets.feeds import Batch, Draws, Group, Transitions
 from datasets.prefetch import Prefetch
+from datasets.sight import Observation, Sight
 
 
 class SequenceBatch(NamedTuple):
@@ -107,7 +108,7 @@ class SequenceFeed:
           ArmchairError: if the length is not positive.
         """
         self._length, self._n_step, self._gamma = length, n_step, gamma
-        self._see = Sight(observation, transitions)
+        self._see = Sight(observation, transitions.pictures)
         self._frame = tf.constant(transitions.frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)

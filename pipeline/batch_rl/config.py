@@ -95,7 +95,7 @@ class EyeConfig:
 
     # One a camera, shared by policy and critic, and taught by the critic alone (Acme); of BC, by the policy.
     encoder: EncoderConfig = SMALL_ENCODER
-    image_size: tuple[int, int] = (64, 64)  # pixels (H, W), to which pictures are resized; as the sketching paper's
+    image_size: tuple[int, int] = (64, 64)  # pixels (H, W), to which pictures are resized; as RL Unplugged's
     shift: int = 4  # pixels by which each picture is shifted at random; Yarats et al. 2021 (DrQ), of 84
 
 

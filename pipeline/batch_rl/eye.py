@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import sonnet as snt
 import tensorflow as tf
 
-from datasets.feeds import Observation
+from datasets.sight import Observation
 from pipeline import augment
 from pipeline.batch_rl.config import EyeConfig
 from pipeline.networks import ResidualEncoder, resize

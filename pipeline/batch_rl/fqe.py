@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import tensorflow as tf
 
-from datasets.feeds import Observation
 from datasets.sequences import SequenceBatch
+from datasets.sight import Observation
 from pipeline.batch_rl.actor_critic import CriticLearner
 from pipeline.batch_rl.config import FqeConfig
 from pipeline.batch_rl.eye import NO_PICTURES

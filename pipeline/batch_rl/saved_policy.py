@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.features import ArraySpec
-from datasets.feeds import Observation
+from datasets.sight import Observation
 from pipeline import export
 from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.policies import Policy

@@ -14,9 +14,10 @@ from scipy import stats
 
 from datasets import console, feeds, files, schema
 from datasets.errors import ArmchairError, SpecMismatchError
-from datasets.feeds import Group, Observation, Transitions
+from datasets.feeds import Group, Transitions
 from datasets.query import Query
 from datasets.reward_source import RewardKind, RewardSource
+from datasets.sight import Observation
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl.config import Criterion, SelectConfig

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from datasets import testing
-from datasets.feeds import Batch, Group, Observation, TransitionFeed, Transitions
+from datasets.feeds import Batch, Group, TransitionFeed, Transitions
 from datasets.presets import ObservationPreset
 from datasets.query import Query
+from datasets.sight import Observation
 from datasets.store import Store
 from pipeline import export
 from pipeline.batch_rl import offline, selection, trainer
