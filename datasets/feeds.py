@@ -263,6 +263,11 @@ class TransitionFeed:
         """Batch number `step`."""
         return self._batch(step)
 
+    @property
+    def problem(self) -> Exception | None:
+        """What kept batches from being read, where they are read from disk."""
+        return self._batch.problem if isinstance(self._batch, Prefetch) else None
+
     def _gather(self, step: tf.Tensor) -> Batch:
         chosen = self.indices(step)  # [B]
         return Batch(

@@ -28,6 +28,7 @@ class Prefetch:
         example = feed(tf.constant(0, tf.int64))
         self._specs = tf.nest.map_structure(lambda part: tf.TensorSpec(part.shape, part.dtype), example)
         self._batches: dict[int, Future[Any]] = {}
+        self.problem: Exception | None = None  # why there is no batch; TensorFlow's own errors have it as text alone
         # Not `tf.data`: at the end of a process, its threads and Python may wait for each other for ever (1 time in 3).
         self._pool = ThreadPoolExecutor(_THREADS)
 
@@ -45,4 +46,8 @@ class Prefetch:
         return tf.nest.flatten(self._batches[first].result())
 
     def _make(self, step: int) -> Any:
-        return self._feed(tf.constant(step, tf.int64))
+        try:
+            return self._feed(tf.constant(step, tf.int64))
+        except Exception as error:
+            self.problem = error
+            raise

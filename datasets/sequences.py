@@ -123,6 +123,11 @@ class SequenceFeed:
         """Batch number `step`."""
         return self._batch(step)
 
+    @property
+    def problem(self) -> Exception | None:
+        """What kept batches from being read, where they are read from disk."""
+        return self._batch.problem if isinstance(self._batch, Prefetch) else None
+
     def _gather(self, step: tf.Tensor) -> SequenceBatch:
         first = self.indices(step)  # [B]
         last = tf.gather(self._last, first)  # [B]

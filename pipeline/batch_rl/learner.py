@@ -22,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from datasets import files
+from datasets.errors import ArmchairError
 from datasets.feeds import Batch
 from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import AgentConfig
@@ -88,8 +89,17 @@ class Learner(tf.Module, abc.ABC):
         return int(self._step.numpy())
 
     def run(self, count: int) -> dict[str, float]:
-        """Makes `count` updates in one call; returns the mean of each metric over them."""
-        return {name: float(value) for name, value in self._run(tf.constant(count, tf.int64)).items()}
+        """Makes `count` updates in one call; returns the mean of each metric over them.
+
+        Raises:
+          ArmchairError: if the feed cannot read its batches.
+        """
+        try:
+            return {name: float(value) for name, value in self._run(tf.constant(count, tf.int64)).items()}
+        except tf.errors.OpError as error:
+            if isinstance(problem := getattr(self._feed, "problem", None), ArmchairError):
+                raise problem from error
+            raise
 
     @tf.function
     def _run(self, count: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from datasets import feeds, testing
+from datasets.errors import StoreError
 from datasets.feeds import Group
 from datasets.query import Query
 from datasets.reward_source import RewardKind, RewardSource
@@ -54,3 +55,16 @@ def test_memory_disk_and_a_resumed_training_from_disk_learn_the_same(store, tmp_
     resumed.run(12)
     assert resumed.step == 23
     assert export.fingerprint(resumed.variables) == export.fingerprint(in_memory.variables)
+
+
+def test_a_file_that_is_cut_short_meanwhile_is_named(store):
+    learner = _make(store, 0, 0)
+    learner.run(2)
+    (path,) = (store.root / "frames").glob(f"*/{CAMERA}.npy")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    try:
+        with pytest.raises(StoreError, match=r"wrist\.npy cannot be read .*: delete its folder"):
+            learner.run(10)
+    finally:
+        path.write_bytes(whole)  # for the other tests
