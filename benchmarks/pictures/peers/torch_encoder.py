@@ -73,11 +73,15 @@ def main():
     for name, run in (("training", train), ("inference", infer)):
         for _ in range(10):
             run()
-        began, count = time.perf_counter(), 0
+        began, count, fastest = time.perf_counter(), 0, 0.0
         while time.perf_counter() - began < options.seconds:
-            run()
-            count += options.batch
+            start = time.perf_counter()
+            for _ in range(10):  # as many as ours makes in a call
+                run()
+            count += 10 * options.batch
+            fastest = max(fastest, 10 * options.batch / (time.perf_counter() - start))
         print(name, count / (time.perf_counter() - began))
+        print(f"{name}/fastest", fastest)
 
 
 main()
