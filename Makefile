@@ -6,17 +6,18 @@
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
 #   make bench-feeds           of these, how fast training batches come, and how fast from other formats (5 minutes)
 #   make bench-learners        training speed beside other libraries (half an hour; some GB of downloads once)
+#   make bench-pictures        speed of models from pictures beside PyTorch (ten minutes; some GB of downloads once)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tools check format bench bench-feeds bench-learners clean
+.PHONY: help setup demo test test-slow test-tools check format bench bench-feeds bench-learners bench-pictures clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 setup: $(READY)
 
@@ -55,6 +56,9 @@ bench-feeds: $(READY)
 
 bench-learners: $(READY)
 	@$(BIN)/python -m benchmarks.learners
+
+bench-pictures: $(READY)
+	@$(BIN)/python -m benchmarks.pictures
 
 clean:
 	rm -rf .venv .venv-uv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -261,8 +261,10 @@ def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:
 
 def _learn_reward(config: DemoConfig, task: str, reward: RankingConfig) -> Path:
     from datasets.store import Store
+    from pipeline import threads
     from pipeline.reward_learning import train
 
+    threads.for_pictures()
     out, store = config.out / "reward", config.out / "store"
     with stage("Learn the reward", "reward", "train", "--store", store, "--task", task, "--out", out):
         if (out / "model").exists():

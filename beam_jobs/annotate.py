@@ -37,7 +37,7 @@ from datasets.features import ArraySpec
 from datasets.predictions import write_predictions
 from datasets.query import Query
 from datasets.store import EpisodeRow, Store
-from pipeline import export
+from pipeline import export, threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -313,6 +313,7 @@ def main(config: AnnotateConfig, options: PipelineOptions) -> None:
     Raises:
       ArmchairError: as `annotate`, and at the end if episodes could not be rated.
     """
+    threads.for_pictures()  # of this process; workers elsewhere keep what their environment says
     summary = annotate(config, options)
     summary.print()
     if summary.problems:

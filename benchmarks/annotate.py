@@ -114,11 +114,14 @@ def measure(kind: str, directory: Path) -> None:
     import pipeline.export  # noqa: F401
     from beam_jobs.config import AnnotateConfig
     from beam_jobs.options import beam_options
+    from pipeline import threads
 
     root, model = directory / "store", directory / "model"
     start, busy = time.perf_counter(), _processor_seconds()
     if kind in (_BARE, _ONE):
         os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    if kind == _ALL:
+        threads.for_pictures()
     if kind == _BARE:
         bare_loop(root, model)
     else:

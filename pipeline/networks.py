@@ -147,7 +147,11 @@ class Lstm(snt.Module):
 
 
 class ResidualEncoder(snt.Module):
-    """A picture to keypoints: residual groups, a 1x1 convolution to K maps, spatial softmax."""
+    """A picture to keypoints: residual groups, a 1x1 convolution to K maps, spatial softmax.
+
+    The halves of a batch are branches of the graph, side by side (see `threads.for_pictures`): so few channels give a
+    convolution too little to do for threads of its own to pay.
+    """
 
     def __init__(self, channels: Sequence[int], blocks: int, keypoints: int, name: str | None = None):
         """Makes the module.
@@ -165,6 +169,13 @@ class ResidualEncoder(snt.Module):
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 or float32 in [0, 255], [B, H, W, C], to keypoints float32[B, 2 K] in [-1, 1]."""
+        count = image.shape[0] or tf.shape(image)[0]
+        rest = count // 2
+        # No half is empty, as convolutions take none: of an odd number of pictures, the middle one is in both.
+        first, second = self._keypoints(image[: count - rest]), self._keypoints(image[rest:])
+        return tf.concat([first[:rest], second], 0)
+
+    def _keypoints(self, image: tf.Tensor) -> tf.Tensor:
         x = tf.cast(image, tf.float32) / 127.5 - 1.0
         for downsample, blocks in self._groups:
             x = downsample(x)  # [B, H / 2, W / 2, channels]

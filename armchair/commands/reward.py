@@ -73,8 +73,10 @@ def main(args: list[str]) -> None:
 
     from datasets.console import console, print_table
     from datasets.store import Store
+    from pipeline import threads
     from pipeline.reward_learning import compare, evaluate, train
 
+    threads.for_pictures()
     store = Store.open(config.store)
     match config:
         case Train():

@@ -75,21 +75,21 @@ def _find_python(version: str) -> str:
 def run_peer(peer: Peer, critic: str, seconds: float) -> dict[str, float]:
     """What its script prints."""
     command = [peer.environment / "bin" / "python", _PEERS / f"{peer.script}.py"]
-    return _told([*command, "--critic", critic, "--seconds", str(seconds)])
+    return told([*command, "--critic", critic, "--seconds", str(seconds)])
 
 
 def run_ours(critic: str) -> dict[str, float]:
     """What `ours.py` prints."""
     store = ENVIRONMENTS / "store"
-    return _told([sys.executable, "-m", "benchmarks.learners.ours", "--critic", critic, "--store", store])
+    return told([sys.executable, "-m", "benchmarks.learners.ours", "--critic", critic, "--store", store])
 
 
 def run_limit(seconds: float) -> dict[str, float]:
     """What `matmul.py` prints."""
-    return _told([sys.executable, "-m", "benchmarks.learners.matmul", "--seconds", str(seconds)])
+    return told([sys.executable, "-m", "benchmarks.learners.matmul", "--seconds", str(seconds)])
 
 
-def _told(command: list[str | Path]) -> dict[str, float]:
+def told(command: list[str | Path]) -> dict[str, float]:
     """The numbers that a fresh process prints, `name value` a line.
 
     Raises:

@@ -70,5 +70,5 @@ def test_the_page_compares_medians():
 
 def test_a_peer_that_fails_says_why():
     with pytest.raises(ArmchairError, match="no such thing"):
-        contestants._told(["python3", "-c", "raise SystemExit('no such thing')"])
-    assert contestants._told(["python3", "-c", "print('noise'); print('rate', 2.5)"]) == {"rate": 2.5}
+        contestants.told(["python3", "-c", "raise SystemExit('no such thing')"])
+    assert contestants.told(["python3", "-c", "print('noise'); print('rate', 2.5)"]) == {"rate": 2.5}

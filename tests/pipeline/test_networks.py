@@ -56,6 +56,29 @@ def test_encoder_shape_range_and_gradients():
     assert all(g is not None for g in tape.gradient(loss, encoder.trainable_variables))
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
+def test_encoder_halves_a_batch_and_every_picture_counts_once(count, known):
+    encoder = ResidualEncoder(channels=(4, 8), blocks=1, keypoints=6)
+    image = tf.cast(tf.random.stateless_uniform((count, 16, 24, 3), (0, 0), 0, 255, tf.int32), tf.uint8)
+    alone = tf.concat([encoder(picture[None]) for picture in image], 0)
+    weights = tf.random.stateless_normal((count, 12), (0, 1))  # each output counts differently
+
+    @tf.function(input_signature=[tf.TensorSpec((count if known else None, 16, 24, 3), tf.uint8)])
+    def learn(image):
+        with tf.GradientTape() as tape:
+            points = encoder(image)
+            loss = tf.reduce_sum(weights * points)
+        return points, tape.gradient(loss, encoder.trainable_variables)
+
+    points, gradients = learn(image)
+    np.testing.assert_allclose(points, alone, atol=1e-5)
+    with tf.GradientTape() as tape:
+        loss = tf.add_n([tf.reduce_sum(w * encoder(i[None])[0]) for w, i in zip(weights, image, strict=True)])
+    for gradient, wanted in zip(gradients, tape.gradient(loss, encoder.trainable_variables), strict=True):
+        np.testing.assert_allclose(gradient, wanted, atol=1e-4 * max(1, np.abs(wanted).max()))
+
+
 def test_layer_norm_mlp_hides_input_scale():
     mlp = LayerNormMLP((32, 8))
     x = tf.random.stateless_normal((4, 5), (1, 2))

@@ -1,0 +1,1 @@
+"""Speed of models that see pictures, beside other libraries."""
