@@ -1,10 +1,9 @@
 """What the study of offline learners consists of: cells, each a row of the table for one task and seed."""
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 
+from benchmarks import studies
 from pipeline.batch_rl.config import (
     AdvantageMode,
     BcConfig,
@@ -80,8 +79,7 @@ class Cell:
     @property
     def key(self) -> str:
         """16 hex digits."""
-        text = json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return studies.key(self, VERSION)
 
     def __str__(self) -> str:
         return f"{self.task} {self.row} (seed {self.seed})"

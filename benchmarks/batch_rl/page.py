@@ -1,13 +1,13 @@
 """The page of the study of offline learners: tables made from the result files alone."""
 
 import collections
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import studies
 from benchmarks.batch_rl.cells import STUDIES
 from datasets import files
 from pipeline.batch_rl.selection import rank_correlation
@@ -19,8 +19,7 @@ Results = Sequence[dict[str, Any]]
 def write(study: str, results: Path) -> Path:
     """Writes `STUDY.md` into the results' folder; returns its path."""
     cells = list(STUDIES[study]())
-    paths = [results / f"{cell.key}.json" for cell in cells]
-    found: Results = [json.loads(path.read_text()) for path in paths if path.exists()]
+    found = [result for _, result in studies.read(cells, results)]
     text = [f"# Offline learners: `{study}`", "", *_preamble(study, len(cells), found)]
     for task in dict.fromkeys(cell.task for cell in cells):
         of_task = [result for result in found if result["cell"]["task"] == task]
@@ -34,20 +33,18 @@ def write(study: str, results: Path) -> Path:
 
 
 def _preamble(study: str, count: int, found: Results) -> list[str]:
-    dates = sorted({result["date"] for result in found}) or ["–"]
-    machines = sorted({result["machine"] for result in found}) or ["–"]
     seconds = sum(result["seconds"] + result["seconds_for_the_store"] for result in found)
     seeds = ", ".join(str(seed) for seed in sorted({result["cell"]["seed"] for result in found}))
     return f"""\
 - Command: `python -m benchmarks.batch_rl --study {study}`
 - Cells done: {len(found)} of {count}; their times add up to {seconds / 60:.0f} minutes
 - Seeds: {seeds}; each has its own logs and reward model
-- Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
+{studies.when_and_where(found)}
 
 Rewards are learned ({"SUP, from pictures and 20 sketched" if study == "pixels" else "TGR-i, from 20 demonstrated"}
-episodes). Success is the simulator's verdict on initial states that no policy
-has seen, over all seeds together, with its 95 % Wilson interval: of the last policy; of each seed's best snapshot,
-which only running them all can tell; and of the snapshot that fitted Q evaluation puts first, without running.
+episodes). Success is the simulator's verdict on initial states that no policy has seen, over all seeds together, with
+its 95 % Wilson interval: of the last policy; of each seed's best snapshot, which only running them all can tell; and of
+the snapshot that fitted Q evaluation puts first, without running.
 """.splitlines()
 
 

@@ -10,7 +10,7 @@ from benchmarks.batch_rl.cells import VERSION, WIDER, Cell
 from benchmarks.semi_supervised import logs
 from benchmarks.semi_supervised.cells import HARDER_TASK
 from benchmarks.semi_supervised.cells import Cell as RewardCell
-from benchmarks.semi_supervised.run import WITHOUT, apart, learn_reward, train_policy
+from benchmarks.semi_supervised.run import WITHOUT, learn_reward, train_policy
 from datasets import files
 from datasets.presets import ObservationPreset
 from datasets.query import Query
@@ -60,7 +60,7 @@ def _rated_store(cell: Cell, runs: Path, size: logs.Size, workers: int) -> tuple
         shutil.rmtree(work, ignore_errors=True)
         store = logs.copy_store(shared, work / "store")
         teacher = RewardCell(cell.task, REWARD_FROM_PIXELS if cell.pixels else REWARD, cell.seed, cell.pixels)
-        model = apart(learn_reward, teacher, store.root, work / "reward", size)
+        model = studies.apart(learn_reward, teacher, store.root, work / "reward", size)
         annotate.annotate(AnnotateConfig(store.root, model))
         files.write_atomically(done, export.load_card(model, "reward_model")["model_id"])
     return Store.open(work / "store"), done.read_text()
@@ -73,13 +73,13 @@ def _run(
     from robot.env import CellConfig
     from robot.evaluate import EvaluateConfig, evaluate
 
-    apart(train_policy, _training(cell, store, model, work / "policy", size))
+    studies.apart(train_policy, _training(cell, store, model, work / "policy", size))
     paths = tuple(sorted((work / "policy" / "snapshots").glob("[0-9]*")))
     judged = f"task_id={cell.task} dataset={logs.DATASET}"
     rewards, steps = f"model:{model}", size.policy_steps // 2
     select = SelectConfig(paths, store.root, cell.task, judged, rewards, steps=steps, seed=cell.seed)
     # An estimate from pictures takes longer than the training of the policy that it is of.
-    promised = {} if cell.pixels else {score["step"]: score for score in apart(judge, select)}
+    promised = {} if cell.pixels else {score["step"]: score for score in studies.apart(judge, select)}
     told = []
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row and snapshot
     for path in paths:

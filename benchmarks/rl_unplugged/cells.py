@@ -2,10 +2,9 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 
+from benchmarks import studies
 from pipeline.batch_rl.config import (
     AdvantageMode,
     BcConfig,
@@ -71,8 +70,7 @@ class Cell:
     @property
     def key(self) -> str:
         """16 hex digits."""
-        text = json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return studies.key(self, VERSION)
 
     def __str__(self) -> str:
         return f"{self.task} {self.row} (seed {self.seed})"

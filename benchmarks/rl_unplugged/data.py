@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import studies
 from benchmarks.rl_unplugged.online import OnlineConfig
-from benchmarks.semi_supervised.run import apart
 from datasets import files
 from datasets.episode import Episode
 from datasets.store import Store
@@ -36,7 +36,7 @@ def make(folder: Path, task: str, online_episodes: int) -> tuple[Store, dict[str
     facts = folder / "data.json"
     if not facts.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        seen = apart(run_online, task, OnlineConfig(online_episodes, solved=SOLVED[task], seed=_SEED))
+        seen = studies.apart(run_online, task, OnlineConfig(online_episodes, solved=SOLVED[task], seed=_SEED))
         files.write_atomically(facts, json.dumps(keep(seen, task, folder), indent=2) + "\n")
     return Store.open(folder / "store"), json.loads(facts.read_text())
 

@@ -1,12 +1,12 @@
 """The page of the study: tables made from the result files alone."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import studies
 from benchmarks.rl_unplugged.cells import METHODS, SIZES, STUDIES
 from datasets import files
 
@@ -16,8 +16,7 @@ Results = Sequence[dict[str, Any]]
 def write(study: str, results: Path) -> Path:
     """Writes `STUDY.md` into the results' folder; returns its path."""
     cells = list(STUDIES[study]())
-    paths = [results / f"{cell.key}.json" for cell in cells]
-    found: Results = [json.loads(path.read_text()) for path in paths if path.exists()]
+    found = [result for _, result in studies.read(cells, results)]
     text = [f"# Data as RL Unplugged's: `{study}`", "", *_preamble(study, len(cells), found)]
     if found:
         text += ["", _data(found[0]["data"]), "", *_table(found)]
@@ -27,13 +26,11 @@ def write(study: str, results: Path) -> Path:
 
 
 def _preamble(study: str, count: int, found: Results) -> list[str]:
-    dates = sorted({result["date"] for result in found}) or ["–"]
-    machines = sorted({result["machine"] for result in found}) or ["–"]
     size = SIZES[next(STUDIES[study]()).size]
     return f"""\
 - Command: `python -m benchmarks.rl_unplugged --study {study}`
 - Cells done: {len(found)} of {count}
-- Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
+{studies.when_and_where(found)}
 
 An online D4PG, fed by our replay, learns the task of the DeepMind control suite with noise 0.3 on its actions; all that
 it saw is the data, but for two thirds of the successful episodes (RL Unplugged thins so; that a success has 70 % of the

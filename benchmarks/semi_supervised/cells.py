@@ -6,11 +6,10 @@ hash of everything that decides it; results are files named by key, so that they
 
 import dataclasses
 import enum
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from benchmarks import studies
 from pipeline.reward_learning.config import METHODS, EarlyFrames, LossConfig
 
 VERSION = 3
@@ -77,8 +76,7 @@ class Cell:
     @property
     def key(self) -> str:
         """16 hex digits."""
-        text = json.dumps({"version": VERSION, **dataclasses.asdict(self)}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return studies.key(self, VERSION)
 
     @property
     def method(self) -> str | None:

@@ -1,7 +1,6 @@
 """The page of a study: tables and a figure, made from the result files alone."""
 
 import collections
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks import studies
 from benchmarks.semi_supervised import figures, reward_quality
 from benchmarks.semi_supervised.cells import REFERENCES, STUDIES, Cell, Trouble
 from datasets import files
@@ -32,7 +32,7 @@ Group = tuple[str, str, bool, int, int | None, str]
 def write(study: str, results: Path) -> Path:
     """Writes `STUDY.md` and `STUDY.svg` into the results' folder; returns the page's path."""
     cells = list(STUDIES[study]())
-    found = read(cells, results)
+    found = studies.read(cells, results)
     if study == "reward_quality":
         return reward_quality.write(found, results)
     text = [f"# Rewards from almost nothing: `{study}`", "", *_preamble(study, cells, found)]
@@ -65,7 +65,7 @@ def write_readme(study: str, results: Path, readme: Path) -> None:
 def _short_table(study: str, results: Path) -> list[str]:
     """Success alone: a row a reward, a column a task and what is looked at."""
     rates: dict[str, dict[str, str]] = collections.defaultdict(dict)
-    for group, found in _grouped(read(list(STUDIES[study]()), results)).items():
+    for group, found in _grouped(studies.read(STUDIES[study](), results)).items():
         successes, episodes = _counts(found)
         low, high = (100 * bound for bound in wilson(successes, episodes))
         task, row, pixels, *_ = group
@@ -85,27 +85,19 @@ def _grouped(found: Sequence[tuple[Cell, dict[str, Any]]]) -> dict[Group, list[d
     return groups
 
 
-def read(cells: Sequence[Cell], results: Path) -> list[tuple[Cell, dict[str, Any]]]:
-    """The cells that are done, with their results."""
-    paths = [(cell, results / f"{cell.key}.json") for cell in cells]
-    return [(cell, json.loads(path.read_text())) for cell, path in paths if path.exists()]
-
-
 def group_of(cell: Cell) -> Group:
     """What the cell has in common with those of other seeds."""
     return cell.task, cell.row, cell.pixels, cell.teaching, cell.unlabelled, cell.trouble
 
 
 def _preamble(study: str, cells: Sequence[Cell], found: Sequence[tuple[Cell, dict[str, Any]]]) -> list[str]:
-    dates = sorted({result["date"] for _, result in found}) or ["–"]
-    machines = sorted({result["machine"] for _, result in found}) or ["–"]
     seconds = sum(result["seconds"] + result["seconds_for_the_logs"] for _, result in found)
     seeds = ", ".join(str(seed) for seed in sorted({cell.seed for cell in cells}))
     return f"""\
 - Command: `python -m benchmarks.semi_supervised --study {study}`
 - Cells done: {len(found)} of {len(cells)}; their times add up to {seconds / 60:.0f} minutes
 - Seeds: {seeds}; each has its own logs, sketches, reward models and policies
-- Date: {" to ".join(dict.fromkeys((dates[0], dates[-1])))}; machine: {"; ".join(machines)}
+{studies.when_and_where(result for _, result in found)}
 
 Success is the simulator's verdict, on initial states that no policy has seen, over all seeds together, with its 95 %
 Wilson interval; the reward's quality is its mean over seeds, on held-out episodes. Rewards learn from the task's and

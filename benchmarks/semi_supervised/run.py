@@ -1,10 +1,7 @@
 """Runs one cell: learn a reward, judge it, rate the log, train a policy offline, evaluate it."""
 
 import dataclasses
-import multiprocessing
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +58,10 @@ def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) ->
     told: dict[str, Any] = {}
     model = None
     if cell.method:
-        model = apart(learn_reward, cell, store.root, work / "reward", size)
-        told["reward"] = apart(judge, store.root, model, cell.task)
+        model = studies.apart(learn_reward, cell, store.root, work / "reward", size)
+        told["reward"] = studies.apart(judge, store.root, model, cell.task)
         annotate.annotate(AnnotateConfig(store.root, model))
-    policy = apart(train_policy, _training(cell, store, work, size, model))
+    policy = studies.apart(train_policy, _training(cell, store, work, size, model))
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row
     evaluation = evaluate(
         EvaluateConfig(
@@ -169,9 +166,3 @@ def _training(cell: Cell, store: Store, work: Path, size: logs.Size, model: Path
 
 def _ids(rows: list[Any]) -> str:
     return f"ids={','.join(sorted(row.episode_id for row in rows))}"
-
-
-def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()

@@ -6,20 +6,29 @@ nothing is computed twice.
 
 import dataclasses
 import datetime
+import hashlib
 import json
 import math
+import multiprocessing
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import psutil
 
 from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
+
+
+def key(cell: Any, version: int) -> str:
+    """16 hex digits: of everything that decides a cell, a dataclass, and of the version of how it is done."""
+    text = json.dumps({"version": version, **dataclasses.asdict(cell)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class AnyCell(Protocol):
@@ -107,6 +116,28 @@ def once(
     files.write_atomically(path, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(work)
     return result
+
+
+Cell = TypeVar("Cell", bound=AnyCell)
+
+
+def read(cells: Iterable[Cell], results: Path) -> list[tuple[Cell, dict[str, Any]]]:
+    """The cells that are done, with their results."""
+    paths = [(cell, results / f"{cell.key}.json") for cell in cells]
+    return [(cell, json.loads(path.read_text())) for cell, path in paths if path.exists()]
+
+
+def when_and_where(results: Iterable[dict[str, Any]]) -> str:
+    """A line on the days on which results were made, and the machines."""
+    made = [(result["date"], result["machine"]) for result in results] or [("–", "–")]
+    dates, machines = (sorted(set(column)) for column in zip(*made, strict=True))
+    return f"- Date: {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; machine: {'; '.join(machines)}"
+
+
+def apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def _machine() -> str:

@@ -9,29 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.batch_rl import cells, page
-from benchmarks.batch_rl.cells import STUDIES, Cell
+from benchmarks.batch_rl.cells import Cell
 from pipeline.batch_rl.config import TRAININGS
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_cell_of_a_study_is_another_one(name):
-    found = list(STUDIES[name]())
-    assert len({cell.key for cell in found}) == len(found) > 1
-
-
-def test_a_key_changes_with_everything_that_decides_a_cell(monkeypatch):
-    cell = Cell("lift_green", "crr", 0)
-    others = [
-        dataclasses.replace(cell, **change)
-        for change in ({"task": "x"}, {"row": "iql"}, {"seed": 1}, {"size": "smoke"})
-    ]
-    assert len(dataclasses.fields(Cell)) == len(others)
-    keys = {one.key for one in (cell, *others)}
-    assert len(keys) == 1 + len(others)
-    monkeypatch.setattr(cells, "VERSION", cells.VERSION + 1)
-    assert cell.key not in keys
 
 
 def test_no_method_is_left_out():

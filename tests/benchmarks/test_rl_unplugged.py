@@ -11,29 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.rl_unplugged import cells, data, page
-from benchmarks.rl_unplugged.cells import STUDIES, Cell
+from benchmarks.rl_unplugged import data, page
+from benchmarks.rl_unplugged.cells import Cell
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_cell_of_a_study_is_another_one(name):
-    found = list(STUDIES[name]())
-    assert len({cell.key for cell in found}) == len(found) > 1
-
-
-def test_a_key_changes_with_everything_that_decides_a_cell(monkeypatch):
-    cell = Cell("walker_walk", "bc", 0)
-    others = [
-        dataclasses.replace(cell, **change)
-        for change in ({"task": "x"}, {"row": "d4pg"}, {"seed": 1}, {"size": "smoke"})
-    ]
-    assert len(dataclasses.fields(Cell)) == len(others)
-    keys = {one.key for one in (cell, *others)}
-    assert len(keys) == 1 + len(others)
-    monkeypatch.setattr(cells, "VERSION", cells.VERSION + 1)
-    assert cell.key not in keys
 
 
 class TestThin:

@@ -30,33 +30,11 @@ def study(name, *options, cwd, **more):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, **more)
 
 
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_cell_of_a_study_is_another_one(name):
-    found = list(STUDIES[name]())
-    assert len({cell.key for cell in found}) == len(found) > 1
-
-
 def test_the_main_table_leaves_no_method_out():
     found = list(cells.main_table())
     for task in cells.TASKS:
         rows = {(cell.row, cell.seed) for cell in found if cell.task == task and not cell.pixels}
         assert rows == {(r, seed) for r in (*METHODS, *cells.VARIANTS, *cells.REFERENCES) for seed in cells.SEEDS}
-
-
-def test_a_key_changes_with_everything_that_decides_a_cell(monkeypatch):
-    cell = Cell("lift_green", "ssr", 0)
-    others = [
-        dataclasses.replace(cell, **{name: value})
-        for name, value in {"task": "x", "row": "sup", "seed": 1, "pixels": True, "teaching": 5, "unlabelled": 30,
-                            "trouble": cells.Trouble.WRONG, "size": "quick"}.items()
-    ]  # fmt: skip
-    assert {f.name for f in dataclasses.fields(Cell)} == {
-        f for other in others for f in dataclasses.asdict(cell) if getattr(other, f) != getattr(cell, f)
-    }  # none is forgotten here
-    keys = {one.key for one in (cell, *others)}
-    assert len(keys) == 1 + len(others)
-    monkeypatch.setattr(cells, "VERSION", cells.VERSION + 1)
-    assert cell.key not in keys
 
 
 @pytest.mark.parametrize("row", METHODS)
