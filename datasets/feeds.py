@@ -8,6 +8,7 @@ depends on (seed, s) alone, so a training that resumes at step s sees exactly wh
 and nothing of the feed has to be saved.
 """
 
+import abc
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -238,11 +239,11 @@ class Draws:
         return tf.concat(drawn, 0)
 
 
-class TransitionFeed:
-    """Batches of transitions, gathered inside the graph; pictures on disk are read ahead, in the background."""
+class Feed(abc.ABC):
+    """Batches, gathered inside the graph; pictures on disk are read ahead, in the background."""
 
     def __init__(self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], seed: int):
-        """Puts the arrays where TensorFlow can gather from them.
+        """Puts the arrays where TensorFlow can gather from them; whoever inherits must be ready to gather.
 
         Args:
           observation: float32[F, D], a vector for each frame of `transitions`.
@@ -252,14 +253,13 @@ class TransitionFeed:
         """
         self._see = Sight(observation, transitions.pictures)
         self._frame = tf.constant(transitions.frame)
-        self._next_frame = tf.constant(transitions.next_frame)
         self._action = tf.constant(transitions.action)
         self._reward = tf.constant(transitions.reward)
         self._discount = tf.constant(transitions.discount)
         self.indices = Draws(groups, seed)
         self._batch = Prefetch(self._gather) if self._see.reads_from_disk else self._gather
 
-    def __call__(self, step: tf.Tensor) -> Batch:
+    def __call__(self, step: tf.Tensor) -> Any:
         """Batch number `step`."""
         return self._batch(step)
 
@@ -267,6 +267,19 @@ class TransitionFeed:
     def problem(self) -> Exception | None:
         """What kept batches from being read, where they are read from disk."""
         return self._batch.problem if isinstance(self._batch, Prefetch) else None
+
+    @abc.abstractmethod
+    def _gather(self, step: tf.Tensor) -> Any:
+        """Batch number `step`, from the arrays."""
+
+
+class TransitionFeed(Feed):
+    """Batches of transitions."""
+
+    def __init__(self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], seed: int):
+        """As `Feed`."""
+        self._next_frame = tf.constant(transitions.next_frame)
+        super().__init__(observation, transitions, groups, seed)
 
     def _gather(self, step: tf.Tensor) -> Batch:
         chosen = self.indices(step)  # [B]

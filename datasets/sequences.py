@@ -8,9 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from datasets.errors import ArmchairError
-from datasets.feeds import Batch, Draws, Group, Transitions
-from datasets.prefetch import Prefetch
-from datasets.sight import Observation, Sight
+from datasets.feeds import Batch, Feed, Group, Transitions
+from datasets.sight import Observation
 
 
 class SequenceBatch(NamedTuple):
@@ -86,14 +85,14 @@ def _ends(transitions: Transitions) -> np.ndarray:
     return np.searchsorted(transitions.episode, transitions.episode, side="right")
 
 
-class SequenceFeed:
-    """Batches of stretches, gathered inside the graph; pictures on disk are read ahead, in the background."""
+class SequenceFeed(Feed):
+    """Batches of stretches."""
 
     def __init__(
         self, observation: tf.Tensor, transitions: Transitions, groups: Sequence[Group], length: int, seed: int,
         n_step: int = 1, gamma: float = 1.0,
     ):  # fmt: skip
-        """Puts the arrays where TensorFlow can gather from them.
+        """As `Feed`.
 
         Args:
           observation: float32[F, D], a vector for each frame of `transitions`.
@@ -108,25 +107,10 @@ class SequenceFeed:
           ArmchairError: if the length is not positive.
         """
         self._length, self._n_step, self._gamma = length, n_step, gamma
-        self._see = Sight(observation, transitions.pictures)
-        self._frame = tf.constant(transitions.frame)
-        self._action = tf.constant(transitions.action)
-        self._reward = tf.constant(transitions.reward)
-        self._discount = tf.constant(transitions.discount)
         self._last = tf.constant(_ends(transitions) - 1, tf.int32)  # of the episode
         allowed = starts(transitions, length)
         possible = [dataclasses.replace(group, indices=np.intersect1d(group.indices, allowed)) for group in groups]
-        self.indices = Draws(possible, seed)
-        self._batch = Prefetch(self._gather) if self._see.reads_from_disk else self._gather
-
-    def __call__(self, step: tf.Tensor) -> SequenceBatch:
-        """Batch number `step`."""
-        return self._batch(step)
-
-    @property
-    def problem(self) -> Exception | None:
-        """What kept batches from being read, where they are read from disk."""
-        return self._batch.problem if isinstance(self._batch, Prefetch) else None
+        super().__init__(observation, transitions, possible, seed)
 
     def _gather(self, step: tf.Tensor) -> SequenceBatch:
         first = self.indices(step)  # [B]

@@ -1,7 +1,8 @@
 """What learners have in common that have a critic, and that train a policy beside it."""
 
+import abc
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +13,6 @@ from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
 from pipeline.batch_rl.critics import make_critic
 from pipeline.batch_rl.eye import NO_PICTURES, Eye
 from pipeline.batch_rl.learner import Feed, Learner, descend
-from pipeline.batch_rl.policies import Policy
 from pipeline.optimisers import Adam
 
 
@@ -94,6 +94,16 @@ class CriticLearner(Learner):
         )
 
 
+class Judged(NamedTuple):
+    """What an update of the critic starts from, and that of a policy beside it."""
+
+    tape: tf.GradientTape
+    loss: tf.Tensor  # a scalar, on the tape
+    q: tf.Tensor  # float32[N]: values of the logged actions
+    observation: tf.Tensor  # float32[L, B, D]: what the eye sees where they were taken
+    state: tf.Tensor  # float32[N, S]: of the critic, before each of them
+
+
 class ActorCritic(CriticLearner):
     """Base of those with a policy. An algorithm adds its own to `METRICS`, and defines `update` by these parts."""
 
@@ -105,26 +115,39 @@ class ActorCritic(CriticLearner):
         "critic_gradient_norm": "before clipping; below the clip (40)",
     }
 
+    _FOLLOWS: ClassVar[bool] = True
+    """Whether the critic's targets ask for the actions of a target policy, `_target_policy`."""
+
     _config: ActorCriticConfig
-    _target_policy: Policy | None
 
     def __init__(
-        self, config: ActorCriticConfig, policy: Policy, target_policy: Policy | None, feed: Feed,
-        observation_size: int, action_size: int, seed: int, pictures: Mapping[str, tuple[int, ...]],
+        self, config: ActorCriticConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
+        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
     ):  # fmt: skip
-        """Builds critics, and every variable of the policies, for vectors of the given sizes and such pictures.
-
-        `target_policy` is made like `policy`; None where the algorithm asks for no such actions.
-        """
+        """Builds critics and policies for vectors of the given sizes, and for pictures of these shapes."""
         super().__init__(config, feed, observation_size, action_size, seed, pictures)
-        self.policy, self._target_policy = policy, target_policy
-        for actor in filter(None, (policy, target_policy)):
-            actor(tf.zeros((1, observation_size + self.eye.size)))
+        seen = tf.zeros((1, observation_size + self.eye.size))
+        self.policy = self._make_policy(action_size)
+        self.policy(seen)
         self._policy_optimiser = Adam(self.policy.trainable_variables)
-        if target_policy:
-            self._online += policy.variables
-            self._targets += target_policy.variables
-        self._follow(1.0)
+        if self._FOLLOWS:
+            self._target_policy = self._make_policy(action_size)
+            self._target_policy(seen)
+            self._online += self.policy.variables
+            self._targets += self._target_policy.variables
+            self._follow(1.0)
+
+    @abc.abstractmethod
+    def _make_policy(self, action_size: int) -> Any:
+        """A policy with fresh weights."""
+
+    def _judge(self, batch: SequenceBatch, target: tf.Tensor) -> "Judged":
+        """What the critic makes of the logged actions, and how far that is from the target."""
+        with tf.GradientTape() as tape:
+            observation = self.eye(batch.before)  # [L, B, D]
+            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)
+            loss = self.critic.loss(predicted, target)
+        return Judged(tape, loss, self.critic.mean(predicted), observation, batch.rows(states[:-1]))
 
     def _descend(
         self, policy_tape: tf.GradientTape, policy_loss: tf.Tensor, critic_tape: tf.GradientTape,

@@ -10,8 +10,6 @@ from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import CrrConfig
 from pipeline.batch_rl.critic_weighted import CriticWeightedPolicy
-from pipeline.batch_rl.eye import NO_PICTURES
-from pipeline.batch_rl.learner import Feed
 from pipeline.batch_rl.policies import MixturePolicy, Policy
 
 
@@ -30,13 +28,9 @@ class CrrLearner(ActorCritic):
     policy: MixturePolicy
     _target_policy: MixturePolicy
 
-    def __init__(
-        self, config: CrrConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
-        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
-    ):  # fmt: skip
-        """Builds networks for vectors of the given sizes."""
-        policy, target_policy = (MixturePolicy(action_size, config.policy, config.memory.size) for _ in range(2))
-        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed, pictures)
+    def _make_policy(self, action_size: int) -> MixturePolicy:
+        """A mixture of Gaussians."""
+        return MixturePolicy(action_size, self._config.policy, self._config.memory.size)
 
     @property
     def acting(self) -> Policy:
@@ -50,29 +44,25 @@ class CrrLearner(ActorCritic):
         self._refresh_targets(step)
         for_target, for_policy = tf.unstack(tf.random.split(key, 2))
         target = self._target(batch, for_target)
-        with tf.GradientTape() as critic_tape:
-            observation = self.eye(batch.before)  # [L, B, D]
-            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
-            critic_loss = self.critic.loss(predicted, target)
+        judged = self._judge(batch, target)
         with tf.GradientTape() as policy_tape:
-            mixture = self.policy.unroll(observation, batch.rows)
+            mixture = self.policy.unroll(judged.observation, batch.rows)
             log_prob = mixture.log_prob(batch.rows(batch.action))  # [N]
         # Outside the tapes: the critic judges actions, and learns nothing from the policy's loss.
-        q = self.critic.mean(predicted)  # [N]
         sampled = mixture.sample(config.samples, for_policy)  # [N, m, A]
-        q_samples = self.critic.values(batch.rows(observation), sampled, batch.rows(states[:-1]))  # [N, m]
-        advantage = losses.advantage(config.advantage, q, q_samples)
+        q_samples = self.critic.values(batch.rows(judged.observation), sampled, judged.state)  # [N, m]
+        advantage = losses.advantage(config.advantage, judged.q, q_samples)
         weight = losses.weights(config.weight, advantage, config.beta, config.cap)
         with policy_tape:
             policy_loss = losses.weighted_imitation_loss(log_prob, weight)
         return {
             "policy_loss": policy_loss,
-            "critic_loss": critic_loss,
-            "q": tf.reduce_mean(q),
+            "critic_loss": judged.loss,
+            "q": tf.reduce_mean(judged.q),
             "advantage": tf.reduce_mean(advantage),
             "weight": tf.reduce_mean(weight),
             "weight_deviation": tf.math.reduce_std(weight),
-            **self._descend(policy_tape, policy_loss, critic_tape, critic_loss),
+            **self._descend(policy_tape, policy_loss, judged.tape, judged.loss),
         }
 
     def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:

@@ -29,6 +29,8 @@ class IqlLearner(ActorCritic):
         "weight_deviation": "standard deviation of f over the batch; 0 means that the critic tells no actions apart",
     }
 
+    _FOLLOWS = False
+
     _config: IqlConfig
     policy: MixturePolicy
 
@@ -37,38 +39,37 @@ class IqlLearner(ActorCritic):
         pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
     ):  # fmt: skip
         """Builds networks for vectors of the given sizes."""
-        policy = MixturePolicy(action_size, config.policy, config.memory.size)
-        super().__init__(config, policy, None, feed, observation_size, action_size, seed, pictures)
+        super().__init__(config, feed, observation_size, action_size, seed, pictures)
         self.value = StateValue(config.critic.layer_sizes, config.memory.size)
         self.value.unroll(tf.zeros((1, 1, observation_size + self.eye.size)), lambda hidden: hidden[0])
         self._value_optimiser = Adam(self.value.trainable_variables)
+
+    def _make_policy(self, action_size: int) -> MixturePolicy:
+        """A mixture of Gaussians."""
+        return MixturePolicy(action_size, self._config.policy, self._config.memory.size)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of each network, all from the networks as they were."""
         del key  # nothing is drawn
         config = self._config
         self._refresh_targets(step)
-        with tf.GradientTape() as critic_tape:
-            observation = self.eye(batch.before)  # [L, B, D]
-            predicted, _ = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P]
-        judged, _ = self._target_critic.unroll(self._target_eye(batch.before), batch.action, batch.rows)
-        q = self._target_critic.mean(judged)  # [N]
-        with tf.GradientTape() as value_tape:
-            value = self.value.unroll(observation, batch.rows)  # [N]
-            value_loss = losses.expectile_loss(value, q, config.expectile)
         following = self.value.unroll(self._foresee(batch), batch.where_they_lead)  # [N]
         target = batch.rows(batch.reward) + config.gamma * batch.rows(batch.discount) * following
-        with critic_tape:
-            critic_loss = self.critic.loss(predicted, target[:, None])
+        judged = self._judge(batch, target[:, None])
+        predicted, _ = self._target_critic.unroll(self._target_eye(batch.before), batch.action, batch.rows)
+        q = self._target_critic.mean(predicted)  # [N]
+        with tf.GradientTape() as value_tape:
+            value = self.value.unroll(judged.observation, batch.rows)  # [N]
+            value_loss = losses.expectile_loss(value, q, config.expectile)
         advantage = q - value
         weight = losses.weights(WeightMode.EXP, advantage, config.beta, config.cap)
         with tf.GradientTape() as policy_tape:
-            log_prob = self.policy.unroll(observation, batch.rows).log_prob(batch.rows(batch.action))  # [N]
+            log_prob = self.policy.unroll(judged.observation, batch.rows).log_prob(batch.rows(batch.action))  # [N]
             policy_loss = losses.weighted_imitation_loss(log_prob, weight)
         return {
             "policy_loss": policy_loss,
-            "critic_loss": critic_loss,
-            "q": tf.reduce_mean(self.critic.mean(predicted)),
+            "critic_loss": judged.loss,
+            "q": tf.reduce_mean(judged.q),
             "value_loss": value_loss,
             "value_gradient_norm": descend(
                 value_tape, value_loss, self.value.trainable_variables, self._value_optimiser,
@@ -77,5 +78,5 @@ class IqlLearner(ActorCritic):
             "advantage": tf.reduce_mean(advantage),
             "weight": tf.reduce_mean(weight),
             "weight_deviation": tf.math.reduce_std(weight),
-            **self._descend(policy_tape, policy_loss, critic_tape, critic_loss),
+            **self._descend(policy_tape, policy_loss, judged.tape, judged.loss),
         }  # fmt: skip

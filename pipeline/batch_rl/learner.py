@@ -1,7 +1,7 @@
 """What every offline learner is, and the loop that uses it.
 
 ```
-learner = CrrLearner(config, feed, sizes, seed)
+learner = CrrLearner(config, feed, observation_size, action_size, seed)
 while learner.step < steps:
     metrics = learner.run(100)          # 100 updates fused into one call
 learner.save(path); learner.restore(path)

@@ -9,8 +9,6 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl import losses
 from pipeline.batch_rl.actor_critic import ActorCritic
 from pipeline.batch_rl.config import Td3BcConfig
-from pipeline.batch_rl.eye import NO_PICTURES
-from pipeline.batch_rl.learner import Feed
 from pipeline.batch_rl.policies import DeterministicPolicy
 
 
@@ -29,38 +27,28 @@ class Td3BcLearner(ActorCritic):
     policy: DeterministicPolicy
     _target_policy: DeterministicPolicy
 
-    def __init__(
-        self, config: Td3BcConfig, feed: Feed, observation_size: int, action_size: int, seed: int,
-        pictures: Mapping[str, tuple[int, ...]] = NO_PICTURES,
-    ):  # fmt: skip
-        """Builds networks for vectors of the given sizes."""
-        policy, target_policy = (
-            DeterministicPolicy(action_size, config.layer_sizes, config.memory.size) for _ in range(2)
-        )
-        super().__init__(config, policy, target_policy, feed, observation_size, action_size, seed, pictures)
+    def _make_policy(self, action_size: int) -> DeterministicPolicy:
+        """One action for each state."""
+        return DeterministicPolicy(action_size, self._config.layer_sizes, self._config.memory.size)
 
     def update(self, batch: SequenceBatch, step: tf.Tensor, key: tf.Tensor) -> dict[str, tf.Tensor]:
         """One step of the critic and, every `target_period`, one of the policy, both from the critic as it was."""
         config = self._config
         self._refresh_targets(step)
         target = self._target(batch, key)
-        with tf.GradientTape() as critic_tape:
-            observation = self.eye(batch.before)  # [L, B, D]
-            predicted, states = self.critic.unroll(observation, batch.action, batch.rows)  # [N, P], [L + 1, B, S]
-            critic_loss = self.critic.loss(predicted, target)
-        before = batch.rows(states[:-1])  # [N, S]
+        judged = self._judge(batch, target)
         with tf.GradientTape() as policy_tape:
-            action = self.policy.unroll(observation, batch.rows)  # [N, A]
-            value = self.critic.mean(self.critic(batch.rows(observation), action, before))  # [N]
+            action = self.policy.unroll(judged.observation, batch.rows)  # [N, A]
+            value = self.critic.mean(self.critic(batch.rows(judged.observation), action, judged.state))  # [N]
             error = tf.reduce_mean(tf.square(action - batch.rows(batch.action)))
             policy_loss = losses.td3_bc_loss(value, error, config.alpha)
         return {
             "policy_loss": policy_loss,
-            "critic_loss": critic_loss,
-            "q": (q := tf.reduce_mean(self.critic.mean(predicted))),
+            "critic_loss": judged.loss,
+            "q": (q := tf.reduce_mean(judged.q)),
             "advantage": tf.reduce_mean(value) - q,
             "action_error": error,
-            **self._descend(policy_tape, policy_loss, critic_tape, critic_loss, step % config.target_period == 0),
+            **self._descend(policy_tape, policy_loss, judged.tape, judged.loss, step % config.target_period == 0),
         }
 
     def _target(self, batch: SequenceBatch, key: tf.Tensor) -> tf.Tensor:
