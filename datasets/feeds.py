@@ -57,6 +57,16 @@ class Transitions:
         """16 hex digits that change with the set or the order of the episodes."""
         return hashlib.sha256("\n".join(self.episode_ids).encode()).hexdigest()[:16]
 
+    @property
+    def first(self) -> np.ndarray:
+        """int[E]: the first transition of each episode."""
+        return np.flatnonzero(np.diff(self.episode, prepend=-1))
+
+    @property
+    def picture_shapes(self) -> dict[str, tuple[int, ...]]:
+        """(H, W, C) of each camera's, by name."""
+        return {name: self.inputs[name].shape for name in self.pictures}
+
     def of_episodes(self, chosen: Sequence[bool]) -> np.ndarray:
         """int32: indices of the transitions that belong to the chosen episodes (bool[E])."""
         return np.flatnonzero(np.asarray(chosen, bool)[self.episode]).astype(np.int32)

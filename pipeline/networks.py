@@ -169,6 +169,12 @@ class ResidualEncoder(snt.Module):
 
     def __call__(self, image: tf.Tensor) -> tf.Tensor:
         """uint8 or float32 in [0, 255], [B, H, W, C], to keypoints float32[B, 2 K] in [-1, 1]."""
+        if (count := image.shape[0]) is None:  # as in what is exported, where a robot shows one picture at a time
+            several = tf.shape(image)[0] > 1
+            return tf.cond(several, lambda: self._halves(image), lambda: self._keypoints(image))
+        return self._halves(image) if count > 1 else self._keypoints(image)
+
+    def _halves(self, image: tf.Tensor) -> tf.Tensor:
         count = image.shape[0] or tf.shape(image)[0]
         rest = count // 2
         # No half is empty, as convolutions take none: of an odd number of pictures, the middle one is in both.

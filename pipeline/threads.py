@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from datasets.console import console
+from datasets.presets import ObservationPreset
 
 
 def for_dense_learners() -> None:
@@ -23,6 +24,11 @@ def for_pictures() -> None:
     """
     cores = len(os.sched_getaffinity(0))
     _set(each=max(1, cores // 2), side_by_side=min(2, cores))
+
+
+def for_policies(observations: ObservationPreset) -> None:
+    """Settings for learners of policies that see these observations."""
+    (for_pictures if observations is ObservationPreset.PIXELS else for_dense_learners)()
 
 
 def _set(each: int, side_by_side: int) -> None:

@@ -13,10 +13,8 @@ def main(args: list[str]) -> None:
     config = tyro.extras.subcommand_cli_from_dict(
         trainings, args=args, prog="armchair train", config=(tyro.conf.EnumChoicesFromValues,)
     )
-    from datasets.presets import ObservationPreset
     from pipeline import threads
     from pipeline.batch_rl import trainer
 
-    sees = config.observations is ObservationPreset.PIXELS
-    (threads.for_pictures if sees else threads.for_dense_learners)()
+    threads.for_policies(config.observations)
     print(trainer.train(config))

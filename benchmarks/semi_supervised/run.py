@@ -134,7 +134,7 @@ def train_policy(training: BcTraining | CrrTraining) -> Path:
     from pipeline import threads
     from pipeline.batch_rl import trainer
 
-    threads.for_dense_learners()
+    threads.for_policies(training.observations)
     return trainer.train(training)
 
 

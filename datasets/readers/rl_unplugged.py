@@ -97,17 +97,12 @@ class EpisodeFiles(_TaskFiles):
 
     def read(self, file: Path) -> Iterator[Reading]:
         """Every episode of a shard."""
-        for record in tfrecords.read_all(file):
-            where = f"{file}#{record.number}"
-            if record.problem:
-                yield Reading(where, None, (record.problem,), record.content)
-                continue
-            try:
-                steps = _parse(record.content, (*_FIELDS, *_ONCE), where)
-                told = "; ".join(f"{name}={int(steps.pop(name)[0, 0])}" for name in _ONCE)
-                yield Reading(where, self._episode(_departures(steps), f"{where}; {told}"), record=record.content)
-            except BadEpisodeError as error:
-                yield Reading(where, None, (str(error),), record.content)
+        return tfrecords.readings(file, self._of_record)
+
+    def _of_record(self, content: bytes, where: str) -> Episode:
+        steps = _parse(content, (*_FIELDS, *_ONCE), where)
+        told = "; ".join(f"{name}={int(steps.pop(name)[0, 0])}" for name in _ONCE)
+        return self._episode(_departures(steps), f"{where}; {told}")
 
 
 def _departures(steps: Steps) -> Steps:

@@ -66,17 +66,11 @@ class RldsLog:
           StoreError: if features.json is damaged or does not describe RLDS.
         """
         layout = _layout(self.path)
-        for record in tfrecords.read_all(file):
-            where = f"{file}#{record.number}"
-            if record.problem:
-                yield Reading(where, None, (record.problem,), record.content)
-                continue
-            try:
-                parsed = features.parse(record.content, layout)
-                episode = to_episode(parsed, layout, where, self.defaults)
-                yield Reading(where, episode, record=record.content)
-            except BadEpisodeError as error:
-                yield Reading(where, None, (str(error),), record.content)
+
+        def read(content: bytes, where: str) -> Episode:
+            return to_episode(features.parse(content, layout), layout, where, self.defaults)
+
+        yield from tfrecords.readings(file, read)
 
 
 @functools.lru_cache(maxsize=16)

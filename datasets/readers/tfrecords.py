@@ -7,12 +7,16 @@ A file may be compressed as a whole (GZIP).
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 from crcmod import predefined
+
+from datasets.episode import Episode
+from datasets.errors import BadEpisodeError
+from datasets.readers.base import Reading
 
 _HEADER = struct.Struct("<QI")  # length, checksum of the length
 _CHECKSUM = struct.Struct("<I")
@@ -45,6 +49,23 @@ def read_all(path: Path) -> Iterator[Record]:
             size += _HEADER.size + len(content) + _CHECKSUM.size
     if size != path.stat().st_size:  # TensorFlow takes a file that is cut within a header for a whole one
         yield from _read_slowly(path, good)
+
+
+def readings(path: Path, read: Callable[[bytes, str], Episode]) -> Iterator[Reading]:
+    """The episodes of a file whose records are one each.
+
+    Args:
+      path: of the file.
+      read: an episode from a record's bytes and where it is; raises BadEpisodeError.
+    """
+    for record in read_all(path):
+        where = f"{path}#{record.number}"
+        try:
+            if record.problem:
+                raise BadEpisodeError(record.problem)
+            yield Reading(where, read(record.content, where), record=record.content)
+        except BadEpisodeError as error:
+            yield Reading(where, None, (str(error),), record.content)
 
 
 def _is_compressed(path: Path) -> bool:

@@ -59,11 +59,6 @@ class Data:
         self.feed = make_feed(config.method, frames, self.transitions, groups, config.seed)
 
     @property
-    def pictures(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each camera's, by name."""
-        return {name: spec.shape for name, spec in self.transitions.inputs.items() if spec.is_image}
-
-    @property
     def summary(self) -> dict[str, int | str]:
         """What a card and a run folder say of the data."""
         transitions = self.transitions
@@ -107,7 +102,7 @@ def good_episodes(transitions: Transitions, config: BcConfig) -> np.ndarray:
     Raises:
       ArmchairError: if none ended well, or all those that did are equally good.
     """
-    rewards = np.split(transitions.reward, np.flatnonzero(np.diff(transitions.episode)) + 1)  # of each episode
+    rewards = np.split(transitions.reward, transitions.first[1:])  # of each episode
     kept = np.arange(len(rewards))
     if config.success_above is not None:
         highest = np.array([r[-_END:].max() for r in rewards])  # [E]

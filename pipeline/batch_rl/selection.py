@@ -171,9 +171,8 @@ def _act(path: Path, card: Mapping[str, Any], logged: Transitions) -> np.ndarray
 
 def _episodes(logged: Transitions) -> list[np.ndarray]:
     """Frames int[T] of each episode."""
-    _, first = np.unique(logged.episode, return_index=True)
-    last = np.append(first[1:], len(logged)) - 1
-    return [np.arange(logged.frame[start], logged.next_frame[end] + 1) for start, end in zip(first, last, strict=True)]
+    frames = len(logged) + len(logged.episode_ids)  # an episode of T frames has T - 1 transitions
+    return np.split(np.arange(frames), logged.frame[logged.first[1:]])
 
 
 def _fit(
@@ -184,8 +183,9 @@ def _fit(
     group = Group(np.arange(len(data), dtype=np.int32), config.batch_size)
     feed = make_feed(config.method, tf.constant(frames), data, [group], config.seed)
     tf.random.set_seed(config.seed)  # all policies are judged from the same weights and the same batches
-    pictures = {name: data.inputs[name].shape for name in data.pictures}
-    learner = FqeLearner(config.method, feed, frames.shape[1] - action_size, action_size, config.seed, pictures)
+    learner = FqeLearner(
+        config.method, feed, frames.shape[1] - action_size, action_size, config.seed, data.picture_shapes
+    )
     sentinel = Sentinel(learner.check_rewards(data.reward), what=what)
     while learner.step < config.steps:
         count = min(_FUSED, config.steps - learner.step)
@@ -203,8 +203,7 @@ def _score(
     of_logged = learner.value(seen[data.frame], data.action, state[data.frame]).numpy()  # [N]
     shuffled = np.random.default_rng(config.seed).permutation(data.action)
     of_others = learner.value(seen[data.frame], shuffled, state[data.frame]).numpy()
-    _, first = np.unique(data.episode, return_index=True)
-    starts = own[data.frame[first]]  # [E]
+    starts = own[data.frame[data.first]]  # [E]
     low, high = _interval(starts, config.seed)
     target = data.reward + config.method.gamma * data.discount * own[data.next_frame]
     td_error = float(np.abs(target - of_logged).mean())
@@ -220,11 +219,10 @@ def _score(
 def _along(learner: FqeLearner, data: Transitions, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What the learner sees in every frame, float32[F, D], and its states before the actions, float32[F, S]."""
     parts = []
-    for number, episode in enumerate(_episodes(data)):
+    for episode, logged in zip(_episodes(data), np.split(data.action, data.first[1:]), strict=True):
         pictures = {name: tf.constant(array[episode]) for name, array in data.pictures.items()}
         vector = tf.constant(frames[episode])
-        action = tf.constant(data.action[data.episode == number])
-        parts.append(learner.along(Observation(vector, pictures) if pictures else vector, action))
+        parts.append(learner.along(Observation(vector, pictures) if pictures else vector, tf.constant(logged)))
     seen, states = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return seen, states
 

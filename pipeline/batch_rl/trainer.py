@@ -57,7 +57,12 @@ def train(config: Training) -> Path:
     data = Data(config)
     tf.random.set_seed(config.seed)  # of the initial weights
     learner = _LEARNERS[type(config.method)](
-        config.method, data.feed, data.normaliser.mean.shape[0], len(data.actions.minimum), config.seed, data.pictures
+        config.method,
+        data.feed,
+        data.normaliser.mean.shape[0],
+        len(data.actions.minimum),
+        config.seed,
+        data.transitions.picture_shapes,
     )
     sentinel = Sentinel(learner.check_rewards(data.transitions.reward))
     configs.claim_run(config.out, config)

@@ -214,29 +214,28 @@ class TestRateLimiter:
 
 
 class TestDeath:
+    def _draw_until(self, end, address, match):
+        """Draws until the server has come to that end, and the error says so; returns when each batch was drawn."""
+        Writer(address, ITEMS, TIMEOUT).write(*episode(5))
+        sampler, drawn = Sampler(address, Batch, 2, TIMEOUT), []
+        ending = threading.Thread(target=lambda: (_wait_for(lambda: drawn), end()))
+        ending.start()
+        with pytest.raises(ArmchairError, match=match):
+            _draw_until_it_fails(sampler, drawn)
+        ending.join()
+        return drawn
+
     @pytest.mark.slow
     def test_of_the_server_while_a_graph_waits_for_a_batch(self):
         with _process("serve", 5, 5) as server:
             address = server.stdout.readline().strip()
-            Writer(address, ITEMS, TIMEOUT).write(*episode(5))
-            sampler, drawn = Sampler(address, Batch, 2, TIMEOUT), []
-            killer = threading.Thread(target=lambda: (_wait_for(lambda: drawn), server.kill()))
-            killer.start()
-            with pytest.raises(ArmchairError, match=f"server at {address} does not answer"):
-                _draw_until_it_fails(sampler, drawn)
-            killer.join()
+            drawn = self._draw_until(server.kill, address, f"server at {address} does not answer")
             assert time.monotonic() - drawn[-1] < TIMEOUT + 1
 
     def test_of_the_server_in_good_order(self):
         with contextlib.ExitStack() as serving:
             address = serving.enter_context(_served())
-            Writer(address, ITEMS, TIMEOUT).write(*episode(5))
-            sampler, drawn = Sampler(address, Batch, 2, TIMEOUT), []
-            stopper = threading.Thread(target=lambda: (_wait_for(lambda: drawn), serving.close()))
-            stopper.start()
-            with pytest.raises(ArmchairError, match=f"{address} (failed|does not answer)"):
-                _draw_until_it_fails(sampler, drawn)
-            stopper.join()
+            self._draw_until(serving.close, address, f"{address} (failed|does not answer)")
 
     @pytest.mark.slow
     def test_of_the_server_while_a_writer_writes(self):

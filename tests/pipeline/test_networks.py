@@ -114,6 +114,26 @@ def test_layer_norm_mlp_output_may_be_linear():
     assert np.abs(LayerNormMLP((32, 1), activate_final=False)(x)).max() > 0
 
 
+def test_a_picture_that_comes_alone_is_looked_at_once():
+    encoder = ResidualEncoder(channels=(4,), blocks=1, keypoints=2)
+    encoder(tf.zeros((1, 8, 8, 3)))
+    looks, look = [], encoder._keypoints
+
+    def counting(image):
+        tf.numpy_function(lambda count: looks.append(int(count)), [tf.shape(image)[0]], [])
+        return look(image)
+
+    encoder._keypoints = counting
+    exported = tf.function(encoder.__call__, input_signature=[tf.TensorSpec((None, 8, 8, 3))])
+    for call in (exported, encoder):
+        looks.clear()
+        call(tf.zeros((1, 8, 8, 3)))
+        assert looks == [1]
+        looks.clear()
+        call(tf.zeros((6, 8, 8, 3)))
+        assert looks == [3, 3]
+
+
 class TestLstm:
     def test_is_what_its_equations_say(self):
         tf.random.set_seed(0)

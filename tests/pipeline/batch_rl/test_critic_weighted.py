@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from datasets import testing
 from datasets.errors import ArmchairError
 from datasets.features import ArraySpec
+from datasets.store import Store
 from pipeline import export
-from pipeline.batch_rl.config import CriticConfig, CriticWeightedConfig, CrrConfig, MemoryConfig, PolicyConfig
+from pipeline.batch_rl import trainer
+from pipeline.batch_rl.config import (
+    CriticConfig,
+    CriticWeightedConfig,
+    CrrConfig,
+    CrrTraining,
+    MemoryConfig,
+    PolicyConfig,
+)
 from pipeline.batch_rl.critic_weighted import CriticWeightedPolicy
 from pipeline.batch_rl.crr import CrrLearner
 from pipeline.batch_rl.saved_policy import ActionRange, save_policy
@@ -85,6 +95,25 @@ def test_an_exported_one_acts_as_in_training_and_along_an_episode(tmp_path):
         expected.append(3 * made[0])
     np.testing.assert_allclose(acted, np.clip(expected, -3, 3), atol=1e-4)
     np.testing.assert_allclose(restored.follow({"seen": seen[:, 0]}), acted, atol=1e-5)
+
+
+def test_training_leaves_the_critic_with_the_policy_if_asked_for(tmp_path):
+    store = Store.create(tmp_path / "store")
+    for seed in range(3):
+        store.add(testing.make_episode(seed, 12, cameras=()), "fake")
+    store.publish()
+    sizes = []
+    for samples in (0, 4):
+        method = CrrConfig(
+            policy=PolicyConfig(layer_sizes=(8,)), critic=TWINS, at_test=CriticWeightedConfig(samples=samples)
+        )
+        config = CrrTraining(
+            store=store.root, out=tmp_path / f"{samples}", task="lift_green", steps=2, fused=1, checkpoint_every=1,
+            snapshot_every=1, batch_size=8, method=method,
+        )  # fmt: skip
+        policy, _ = export.load_model(trainer.train(config), "policy")
+        sizes.append(policy.initial_state(tf.constant([3], tf.int64)).numpy().tolist())
+    assert sizes == [[[]], [[3, 0]]]
 
 
 def test_only_if_asked_for():

@@ -10,6 +10,7 @@ from datasets import testing
 from datasets.feeds import Batch, Group, TransitionFeed, Transitions
 from datasets.presets import ObservationPreset
 from datasets.query import Query
+from datasets.sequences import SequenceBatch
 from datasets.sight import Observation
 from datasets.store import Store
 from pipeline import export
@@ -138,6 +139,33 @@ def test_target_eyes_follow_every_period_and_rest_between():
         before = [export.fingerprint(eye.variables) for eye in (learner.eye, learner._target_eye)]
         learner.run(1)
         assert export.fingerprint(learner._target_eye.variables) == before[0 if step % 3 == 0 else 1]
+
+
+def test_learners_see_shifted_pictures():
+    fingerprints = set()
+    for shift in (0, 1, 1):
+        learner = _learner(dataclasses.replace(CRR, eye=dataclasses.replace(EYE, shift=shift)))
+        learner.run(2)
+        fingerprints.add(export.fingerprint(learner.eye.variables))
+    assert len(fingerprints) == 2
+
+
+@pytest.mark.parametrize("name", ["crr", "d4pg", "td3_bc", "iql"])
+def test_what_follows_is_seen_by_the_target_eye(name):
+    """Whatever the eye that learns makes of the next pictures, targets do not change; with the other eye they do."""
+    learner = _learner(dataclasses.replace(CONFIGS[name], target_period=10))
+    batch = SequenceBatch.of(_feed(tf.constant(0)))
+    before = learner._foresee(batch).numpy()
+    for variable in learner.eye.trainable_variables:
+        variable.assign_add(tf.ones_like(variable))
+    np.testing.assert_array_equal(learner._foresee(batch), before)
+    told = []
+    for change in (0.0, 1.0):
+        learner = _learner(dataclasses.replace(CONFIGS[name], target_period=10))
+        for variable in learner._target_eye.trainable_variables:
+            variable.assign_add(change * tf.ones_like(variable))
+        told.append(learner.update(batch, tf.constant(1, tf.int64), tf.constant([0, 1], tf.int64))["critic_loss"])
+    assert float(told[0]) != float(told[1])
 
 
 def test_what_only_pictures_tell_is_learned_from_pictures():

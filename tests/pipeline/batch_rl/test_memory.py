@@ -9,7 +9,7 @@ import tensorflow as tf
 from datasets.errors import ArmchairError
 from datasets.feeds import Group, Transitions
 from datasets.sequences import SequenceBatch
-from pipeline.batch_rl import losses, trainer
+from pipeline.batch_rl import losses, selection, trainer
 from pipeline.batch_rl.config import (
     BcConfig,
     CriticConfig,
@@ -179,6 +179,34 @@ def test_what_lies_beyond_an_episode_s_end_teaches_nothing():
             told.append(learner.update(one, tf.constant(1, tf.int64), tf.constant([5, 6], tf.int64)))
         for name in told[0]:
             assert float(told[0][name]) == pytest.approx(float(told[1][name]), rel=1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize("memory", [MEMORY, MemoryConfig()])
+def test_transitions_span_n_steps_with_a_memory_and_without(memory):
+    """Where a maze of two steps begins, two steps give what its end does; one step gives nothing."""
+    transitions, seen = _maze()
+    first = Group(transitions.first.astype(np.int32), 64)
+    rewards = []
+    for n_step in (1, 2):
+        config = dataclasses.replace(CONFIGS["d4pg"], memory=memory, n_step=n_step)
+        batch = make_feed(config, tf.constant(seen), transitions, [first], 0)(tf.constant(0))
+        rewards.append(tf.reshape(batch.reward, (-1, 64))[0].numpy())
+    assert not rewards[0].any() and set(rewards[1]) == {0, np.float32(GAMMA)}
+
+
+def test_a_ranking_follows_every_episode_from_its_own_beginning():
+    transitions, seen = _maze(6)
+    frames = np.concatenate([seen, np.zeros_like(seen)], 1)
+    learner = FqeLearner(FqeConfig(critic=CRITIC, memory=MEMORY, **RATES), lambda step: None, 2, 1, 0)
+    found, states = selection._along(learner, transitions, frames)
+    assert (len(found), len(states)) == (18, 18)
+    for episode in range(6):
+        own = slice(3 * episode, 3 * episode + 3)
+        action = transitions.action[2 * episode : 2 * episode + 2]
+        expected = learner.along(tf.constant(frames[own]), tf.constant(action))
+        np.testing.assert_allclose(found[own], expected[0], atol=1e-6)
+        np.testing.assert_allclose(states[own], expected[1], atol=1e-6)
+    assert (states[0] == 0).all() and (states[3] == 0).all() and (states[1] != 0).any()
 
 
 def test_sizes_that_mean_nothing():
