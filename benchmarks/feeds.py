@@ -33,14 +33,17 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 import tyro
 
-from datasets import feeds, files, testing, video
+from datasets import feeds, files, replay, testing, video
 from datasets.console import track
 from datasets.feeds import Group, TransitionFeed, Transitions
 from datasets.query import Query
+from datasets.replay import ReplayConfig
+from datasets.replay_items import StretchItems
 from datasets.reward_source import RewardKind, RewardSource
+from datasets.sequences import SequenceBatch, SequenceFeed
 from datasets.store import Store
 from pipeline import threads
-from pipeline.batch_rl.config import CrrConfig
+from pipeline.batch_rl.config import CrrConfig, MemoryConfig
 from pipeline.batch_rl.crr import CrrLearner
 
 _STEPS, _SIZE, _BATCH = 100, 64, 256  # frames an episode, pixels of a side, transitions a batch
@@ -48,6 +51,8 @@ _VECTOR, _ACTION = 24, 7
 _CAMERA, _STATE = "pixels/wrist", "state"
 _SHUFFLED = 2_000  # steps in the buffer that shuffles RLDS: 20 episodes
 _FUSED = 100  # steps a call of the learner, as in training
+_STRETCHES, _MEMORY = 64, MemoryConfig(256)  # in a batch of a learner with a memory: as many cells as it has units
+_EPISODES_SERVED = 100  # in the replay: what one draws costs the same however many there are
 _DISK, _RLDS, _LEROBOT = "frames on disk", "RLDS, through TFDS", "Parquet and MP4, as LeRobot"
 _HDF5, _GZIP, _KEPT_OPEN = "HDF5, by h5py", "HDF5 with gzip, by h5py", "HDF5, its data sets kept open"
 
@@ -77,8 +82,14 @@ Wanted of frames on disk: at least 10 times the rate of LeRobot's layout (**{ler
 - LeRobot's layout (v2) is a Parquet and an H.264 file an episode, every second frame a key frame, quality 30. Each
   access opens the video, seeks, and decodes in one thread; the tables are in memory.
 
-The in-memory feed of vectors takes **{share} %** of the processor time of a step of CRR (distributional critic, batch
-{batch}, three layers of 256, {vector} numbers in, {action} out; wanted: less than 5 %).
+## What part of a step of CRR that is
+
+Of the processor time of a step (distributional critic, three layers of 256, {vector} numbers in, {action} out), so much
+is what brings its batch, if it is
+
+- the in-memory feed of vectors, {batch} transitions: **{memory_share} %** (wanted: less than 5 %);
+- a Reverb server in the same process, and what draws from it, {stretches} stretches of {stretch} transitions, for
+  networks with an LSTM of {cells} cells: **{reverb_share} %** (wanted: less than 10 %).
 """
 
 Reader = Callable[[], Iterator[Any]]
@@ -246,16 +257,45 @@ def measure(read: Reader, seconds: float) -> tuple[float, float]:
         return count / (time.process_time() - busy), count / passed
 
 
-def gather_share(transitions: Transitions, config: Config) -> list[float]:
-    """What part of a step of CRR on vectors the in-memory feed takes, of processor time; one for each round."""
-    feed = make_feed(dataclasses.replace(transitions, pictures={}), config.seed)
-    learner = CrrLearner(CrrConfig(), feed, _VECTOR, _ACTION, config.seed)
+def vectors(transitions: Transitions) -> tuple[tf.Tensor, Transitions]:
+    """What a learner from states sees of the data, and the transitions without their pictures."""
+    return tf.constant(transitions.observation[_STATE]), dataclasses.replace(transitions, pictures={})
+
+
+def memory_share(transitions: Transitions, config: Config) -> list[float]:
+    """What part of a step of CRR on vectors the in-memory feed takes; one for each round."""
+    seen, bare = vectors(transitions)
+    feed = TransitionFeed(seen, bare, [Group(np.arange(len(bare), dtype=np.int32), _BATCH)], config.seed)
+    return shares_of_step(feed, CrrConfig(), feed, config)
+
+
+def reverb_share(transitions: Transitions, config: Config) -> list[float]:
+    """What part of a step of recurrent CRR on vectors Reverb takes, its server included; one for each round."""
+    seen, bare = vectors(transitions)
+    group = Group(np.arange(len(bare), dtype=np.int32), _STRETCHES)
+    from_memory = SequenceFeed(seen, bare, [group], _MEMORY.sequence, config.seed)
+    episodes = min(_EPISODES_SERVED, len(bare.episode_ids))
+    count = episodes * (_STEPS - _MEMORY.sequence)
+    setting = ReplayConfig(StretchItems(_MEMORY.sequence), size=count, min_size=count, samples_per_insert=1e6)
+    with replay.serve(setting, _VECTOR, _ACTION) as address:
+        writer = replay.Writer(address, setting.items)
+        names = ("frame", "next_frame", "action", "reward", "discount", "episode")
+        for rows in np.arange(len(bare)).reshape(-1, _STEPS - 1)[:episodes]:
+            one = dataclasses.replace(bare, **{name: getattr(bare, name)[rows] for name in names})
+            writer.write(bare.observation[_STATE][one.frame[0] : one.next_frame[-1] + 1], one)
+        with replay.Sampler(address, SequenceBatch, _STRETCHES) as sampler:
+            return shares_of_step(sampler, CrrConfig(memory=_MEMORY), from_memory, config)
+
+
+def shares_of_step(feed: Any, method: CrrConfig, learner_feed: Any, config: Config) -> list[float]:
+    """Processor time of a batch from `feed` in that of a step of a learner, which `learner_feed` gives batches."""
+    learner = CrrLearner(method, learner_feed, _VECTOR, _ACTION, config.seed)
 
     @tf.function
     def gather(first: tf.Tensor) -> tf.Tensor:
         total = tf.zeros(())
         for step in tf.range(first, first + _FUSED):
-            total += tf.add_n([tf.reduce_sum(part) for part in feed(step)])
+            total += tf.add_n([tf.reduce_sum(tf.cast(part, tf.float32)) for part in feed(step)])
         return total
 
     def seconds_of(function: Callable[[], Any]) -> float:
@@ -280,8 +320,10 @@ def spread(values: list[float], form: str) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load_average: float, config: Config) -> str:
-    """The results as Markdown."""
+def page(
+    rates: dict[str, list[tuple[float, float]]], shares: dict[str, list[float]], load_average: float, config: Config
+) -> str:
+    """The results as Markdown; `shares` by their names in it."""
     median = {name: statistics.median(busy for busy, _ in measured) for name, measured in rates.items()}
     times = {name: median[_DISK] / rate for name, rate in median.items()}
     table = []
@@ -294,7 +336,8 @@ def page(rates: dict[str, list[tuple[float, float]]], shares: list[float], load_
         memory=round(psutil.virtual_memory().total / 2**30), config=config, options=options, steps=_STEPS,
         size=_SIZE, vector=_VECTOR, action=_ACTION, batch=_BATCH, table="\n".join(table),
         lerobot=times[_LEROBOT], gzip=times[_GZIP], hdf5=times[_HDF5], rlds=times[_RLDS],
-        share=spread([100 * share for share in shares], "{:.1f}"),
+        stretches=_STRETCHES, stretch=_MEMORY.sequence, cells=_MEMORY.size,
+        **{name: spread([100 * share for share in found], "{:.1f}") for name, found in shares.items()},
     )  # fmt: skip
 
 
@@ -324,7 +367,8 @@ def main(config: Config) -> None:
                 print(
                     f"round {number + 1}: {name:28} {busy:9,.0f} per core-second, {wall:9,.0f} per second", flush=True
                 )
-        text = page(rates, gather_share(in_memory, config), load_average, config)
+        shares = {share.__name__: share(in_memory, config) for share in (memory_share, reverb_share)}
+        text = page(rates, shares, load_average, config)
     print(text)
     if config.out:
         files.write_atomically(config.out, text)

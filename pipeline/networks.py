@@ -1,6 +1,6 @@
 """Networks shared by reward models and policies: input normalisation, image encoder, layer-norm MLP (Sonnet)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -109,7 +109,7 @@ class Lstm(snt.Module):
     """A long short-term memory (Hochreiter and Schmidhuber 1997, with a forget gate) over stretches of time.
 
     One native operation for a whole stretch, which also gives the state before every step: critics of other actions
-    than the logged ones begin there.
+    than the logged ones begin there. For gradients, its length must be known to the graph.
     """
 
     def __init__(self, size: int, name: str | None = None):
@@ -138,12 +138,49 @@ class Lstm(snt.Module):
         """
         self._build(inputs.shape[-1])
         output, cell = tf.split(state, 2, -1)
-        unused = tf.zeros((self._size,))  # peepholes
-        steps = tf.raw_ops.BlockLSTMV2(
-            seq_len_max=tf.shape(inputs, tf.int64)[0], x=inputs, cs_prev=cell, h_prev=output, w=self._weights,
-            wci=unused, wcf=unused, wco=unused, b=self._bias, cell_clip=0.0, use_peephole=False,
-        )  # fmt: skip
-        return steps.h, tf.concat([state[None], tf.concat([steps.h, steps.cs], -1)], 0)
+        outputs, cells = _remember(inputs, output, cell, self._weights, self._bias)
+        return outputs, tf.concat([state[None], tf.concat([outputs, cells], -1)], 0)
+
+
+@tf.custom_gradient
+def _remember(
+    inputs: tf.Tensor, output: tf.Tensor, cell: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor
+) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]]:
+    """Outputs and cells float32[L, B, H] after each step, and their gradient.
+
+    TensorFlow's own gradient adds up that of the weights step by step, small products that each pass over all of them.
+    Here the steps only find the gates' gradients; one product for all steps then does the rest.
+    """
+    size = output.shape[-1]
+    unused = tf.zeros((size,))  # peepholes
+    now = tf.raw_ops.BlockLSTMV2(
+        seq_len_max=tf.shape(inputs, tf.int64)[0], x=inputs, cs_prev=cell, h_prev=output, w=weights, wci=unused,
+        wcf=unused, wco=unused, b=bias, cell_clip=0.0, use_peephole=False,
+    )  # fmt: skip
+
+    def gradient(of_output: tf.Tensor, of_cell: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        before, cell_before = tf.concat([output[None], now.h], 0)[:-1], tf.concat([cell[None], now.cs], 0)[:-1]
+        # What a change of the cell, and one of the output, would ask of the gates before their nonlinearities.
+        by_cell = tf.concat(
+            [now.ci * now.i * (1 - now.i), cell_before * now.f * (1 - now.f), now.i * (1 - now.ci**2)], -1
+        )
+        by_output = now.co * now.o * (1 - now.o)
+        cell_by_output = now.o * (1 - now.co**2)
+        back = weights[-size:]  # [H, 4 H]
+        gates = []
+        output_later, cell_later = tf.zeros_like(output), tf.zeros_like(cell)
+        for t in reversed(range(inputs.shape[0])):
+            output_now = of_output[t] + output_later
+            cell_now = of_cell[t] + cell_later + output_now * cell_by_output[t]
+            gates.append(tf.concat([tf.tile(cell_now, (1, 3)) * by_cell[t], output_now * by_output[t]], -1))
+            output_later, cell_later = tf.matmul(gates[-1], back, transpose_b=True), cell_now * now.f[t]
+        of_gates = tf.reshape(tf.stack(gates[::-1]), (-1, 4 * size))  # [L B, 4 H]
+        seen = tf.reshape(tf.concat([inputs, before], -1), (-1, weights.shape[0]))  # [L B, D + H]
+        of_inputs = tf.reshape(tf.matmul(of_gates, weights[:-size], transpose_b=True), tf.shape(inputs))
+        of_weights = tf.matmul(seen, of_gates, transpose_a=True)
+        return of_inputs, output_later, cell_later, of_weights, tf.reduce_sum(of_gates, 0)
+
+    return (now.h, now.cs), gradient
 
 
 class ResidualEncoder(snt.Module):

@@ -20,7 +20,8 @@ from pipeline.batch_rl.config import TRAININGS, BcConfig, SelectConfig, Training
 SNAPSHOTS = 3  # of a training; each is tried
 REWARD, REWARD_FROM_PIXELS = "tgr_i", "sup"
 """What teaches the reward, from 20 demonstrations or 20 sketched episodes: the best of the studies of rewards."""
-_STRETCHES = 64  # in a batch: as many pictures as two cores look at in a tenth of a second, or stretches in as long
+_PICTURED = 64  # transitions in a batch from pictures: as many as two cores look at in a tenth of a second
+_STRETCHES = 16  # in a batch for a memory, of 20 transitions each: about as many transitions as other learners get, 256
 _EVALUATION_SEED = 2_000_000
 
 
@@ -123,6 +124,8 @@ def _training(cell: Cell, store: Store, model: str, out: Path, size: logs.Size) 
         "rewards": "none" if isinstance(method, BcConfig) and not method.is_filtered else f"model:{model}",
         "fused": every, "checkpoint_every": every, "snapshot_every": every, "seed": cell.seed, "method": method,
     }  # fmt: skip
-    if cell.pixels or method.memory.size:
+    if cell.pixels:
+        options["batch_size"] = _PICTURED
+    elif method.memory.size:
         options["batch_size"] = _STRETCHES
     return TRAININGS[type(method)](**options)

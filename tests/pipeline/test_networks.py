@@ -168,3 +168,40 @@ class TestLstm:
         _, first = memory(inputs[:2], tf.zeros((2, 6)))
         rest, _ = memory(inputs[2:], first[-1])
         np.testing.assert_allclose(whole[2:], rest, atol=1e-6)
+
+    @pytest.mark.parametrize("length", [1, 5])
+    def test_its_gradient_is_that_of_its_equations(self, length):
+        tf.random.set_seed(0)
+        memory, inputs, state = (
+            Lstm(3), tf.random.stateless_normal((length, 2, 4), (1, 2)), tf.random.stateless_normal((2, 6), (3, 4))
+        )  # fmt: skip
+        memory(inputs, state)
+        asked = (
+            tf.random.stateless_normal((length, 2, 3), (5, 6)),
+            tf.random.stateless_normal((length + 1, 2, 6), (7, 8)),
+        )
+
+        def by_hand(inputs, state):
+            output, cell = tf.split(state, 2, -1)
+            outputs, states = [], [state]
+            for step in range(length):
+                take, keep, candidate, give = tf.split(
+                    tf.concat([inputs[step], output], -1) @ memory._weights + memory._bias, 4, -1
+                )
+                cell = tf.sigmoid(keep) * cell + tf.sigmoid(take) * tf.tanh(candidate)
+                output = tf.sigmoid(give) * tf.tanh(cell)
+                outputs.append(output)
+                states.append(tf.concat([output, cell], -1))
+            return tf.stack(outputs), tf.stack(states)
+
+        @tf.function
+        def gradients(call):
+            with tf.GradientTape() as tape:
+                tape.watch([inputs, state])
+                total = sum(
+                    tf.reduce_sum(part * weight) for part, weight in zip(call(inputs, state), asked, strict=True)
+                )
+            return tape.gradient(total, [inputs, state, *memory.trainable_variables])
+
+        for ours, theirs in zip(gradients(memory), gradients(by_hand), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-5)
