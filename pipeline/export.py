@@ -55,7 +55,9 @@ def card_inputs(card: Mapping[str, Any]) -> dict[str, ArraySpec]:
 def save_model(path: Path, module: tf.Module, card: Mapping[str, Any]) -> Path:
     """Writes the SavedModel and its card as one atomic folder, replacing what stood there."""
     with files.staged_directory(path) as staged:
-        tf.saved_model.save(module, os.fspath(staged))
+        # What is exported learns no more: gradients of its own are not kept.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, os.fspath(staged), options=options)
         (staged / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True))
     return path
 

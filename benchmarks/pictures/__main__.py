@@ -1,4 +1,4 @@
-"""Speed of models that see 64x64 pictures: ours against PyTorch, the same architecture, in frames a second.
+"""Speed of models that see 64x64 pictures: ours, PyTorch's and JAX's, the same architecture, in frames a second.
 
 ```
 make bench-pictures                                                     # ten minutes; some GB of downloads once
@@ -28,6 +28,7 @@ from datasets.console import console
 from datasets.errors import ArmchairError
 
 TORCH = Peer("PyTorch", "torch_encoder", (), "3.11", ("torch==2.5.1", "numpy==1.26.4"), 1.1)
+JAX = Peer("JAX", "jax_encoder", (), "3.11", ("jax==0.4.38", "jaxlib==0.4.38", "numpy==1.26.4"), 1.1)
 OURS = "Armchair"
 WANTED = {"training": 1.1, "inference": 1.35}
 """Ours should be so many times as fast as PyTorch with channels last."""
@@ -53,12 +54,16 @@ class Options:
 def commands(seconds: float) -> dict[str, list[str | Path]]:
     """Who -> the command that measures it."""
     sizes = ["--batch", str(BATCH), "--seconds", str(seconds)]
-    torch: list[str | Path] = [TORCH.environment / "bin" / "python", Path(__file__).parent / "peers/torch_encoder.py"]
+    torch, jax = (
+        [peer.environment / "bin" / "python", Path(__file__).parent / "peers" / f"{peer.script}.py"]
+        for peer in (TORCH, JAX)
+    )
     ours: list[str | Path] = [sys.executable, "-m", "benchmarks.pictures.ours"]
     made = {
         OURS: [*ours, "--threads", "our", *sizes],
         CHANNELS_LAST: [*torch, "--layout", "channels_last", *sizes],
         "PyTorch, channels first": [*torch, "--layout", "contiguous_format", *sizes],
+        "JAX": [*jax, *sizes],
     }
     for cameras in (1, 2):
         for name in THREADS:
@@ -77,7 +82,8 @@ def main(options: Options) -> None:
     Raises:
       ArmchairError: if somebody fails, or the models do not have as many parameters as each other.
     """
-    contestants.prepare(TORCH)
+    for peer in (TORCH, JAX):
+        contestants.prepare(peer)
     load = os.getloadavg()[0]
     rates: Rates = {}
     parameters = set()
@@ -135,6 +141,7 @@ def _preamble(options: Options, load: float, parameters: int) -> str:
   bytes, batch {BATCH}; medians of {options.rounds} rounds, each run a fresh process
 - On a machine that does other things as well, the fastest ten batches of all rounds are nearest to what idle cores do
 - {" ".join(TORCH.requirements)}, eager, as many threads as cores, fused Adam
+- {" ".join(JAX.requirements)}, by hand, ten batches a call
 - CRR: default sizes, small encoder, batch {BATCH}; a transition has two frames a camera, before and after. Our threads
   are `pipeline.threads.for_pictures`; on two cores, `for_dense_learners` sets the same
 """
