@@ -148,7 +148,7 @@ def _remember(
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]]]:
     """Outputs and cells float32[L, B, H] after each step, and their gradient.
 
-    TensorFlow's own gradient of the operation takes the forget and the candidate gate for each other (2.14, on CPUs),
+    TensorFlow's own gradient of the operation takes the forget and the candidate gate for each other (2.15, on CPUs),
     and adds up the weights' step by step, in small products that each pass over all of them. Here the steps only find
     the gates' gradients; one product for all steps then does the rest.
     """
