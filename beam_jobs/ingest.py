@@ -23,6 +23,7 @@ from beam_jobs.options import beam_options, run_as_script
 from datasets import features, validate
 from datasets.console import print_facts
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
+from datasets.mapping import NO_MAPPING, LogMapping, apply, load_mapping, unmapped
 from datasets.readers.base import Log, Reading
 from datasets.readers.logs import open_logs
 from datasets.store import Store, check_dataset_name
@@ -60,15 +61,16 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
     Raises:
       ArmchairError: if a source or the store cannot be used at all. Bad episodes do not raise: see the summary.
     """
+    mapping = load_mapping(config.mapping) if config.mapping else NO_MAPPING
     logs = [log for source in config.source for log in open_logs(source.absolute(), config.defaults)]
     items = [(number, str(file)) for number, log in enumerate(logs) for file in log.files()]
     for log in logs:
         check_dataset_name(config.dataset or log.name)
-        _check_fits(log, config)
+        _check_fits(log, config, mapping)
     store = Store.create(config.store.absolute())
     total = sum(log.count(file) for log in logs for file in log.files())
     with journal.Journal(store.root) as notes:
-        work = _IngestFile(logs, store.root, config.dataset, config.repair, notes.directory)
+        work = _IngestFile(logs, mapping, store.root, config.dataset, config.repair, notes.directory)
         options = options or beam_options()
         with notes.progress("ingest", total, options), beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "files" >> beam.Create(items, reshuffle=True) | "ingest" >> beam.ParDo(work)
@@ -76,16 +78,18 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
         return _summarise(notes)
 
 
-def _check_fits(log: Log, config: IngestConfig) -> None:
-    """Compares the first readable episode with the dataset that all of them are to go into."""
+def _check_fits(log: Log, config: IngestConfig, mapping: LogMapping) -> None:
+    """Looks whether the first readable episode fits the mapping, and the dataset that all of them are to go into."""
     dataset = config.dataset or log.name
     try:
         spec = Store.open(config.store).spec(dataset)
     except StoreError:
-        return  # no store, or no dataset of this name yet
+        spec = None  # no store, or no dataset of this name yet
+    if spec is None and mapping == NO_MAPPING:
+        return
     readable = (reading.episode for file in log.files() for reading in log.read(file) if reading.episode)
     first = next(readable, None)
-    if first is not None and features.step_spec(first) != spec:
+    if first is not None and features.step_spec(apply(mapping, first)) != spec and spec is not None:
         raise SpecMismatchError(
             f"{config.store} has a dataset {dataset!r} with other observations or actions than {log}: name another one "
             "with --dataset"
@@ -95,8 +99,11 @@ def _check_fits(log: Log, config: IngestConfig) -> None:
 class _IngestFile(beam.DoFn):
     """(number of the log, file) -> nothing; the store is the output."""
 
-    def __init__(self, logs: Sequence[Log], store: Path, dataset: str | None, repair: bool, notes: Path):
-        self._logs, self._root, self._dataset, self._repair, self._notes = logs, store, dataset, repair, notes
+    def __init__(
+        self, logs: Sequence[Log], mapping: LogMapping, store: Path, dataset: str | None, repair: bool, notes: Path
+    ):
+        self._logs, self._mapping, self._root = logs, mapping, store
+        self._dataset, self._repair, self._notes = dataset, repair, notes
 
     def setup(self) -> None:
         self._store = Store.open(self._root)
@@ -115,10 +122,14 @@ class _IngestFile(beam.DoFn):
         sketches, outcome = 0, _QUARANTINED
         if reading.episode is not None:
             try:
-                episode, repairs = validate.repair(reading.episode) if self._repair else (reading.episode, [])
+                episode = apply(self._mapping, reading.episode)
+                if self._repair:
+                    episode, repairs = validate.repair(episode)
                 outcome = str(self._store.add(episode, dataset))
                 if outcome == _ADDED:
                     remarks = [str(warning) for warning in validate.validate(episode).warnings]
+                    if self._mapping != NO_MAPPING and (names := unmapped(reading.episode, self._mapping)):
+                        remarks.append(f"not in the mapping, kept: {', '.join(names)}")
             except BadEpisodeError as error:
                 problems.append(str(error))
         if outcome != _QUARANTINED:

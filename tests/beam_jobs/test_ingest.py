@@ -118,6 +118,45 @@ def _wait_for(condition, process, seconds=120):
         time.sleep(0.01)
 
 
+def _mapping(tmp_path, text):
+    path = tmp_path / "mapping.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_mapping_gives_names_of_ours(tmp_path):
+    _record(tmp_path / "log", [testing.make_episode(seed) for seed in range(2)])
+    mapping = _mapping(tmp_path, "robot: widowx\nobservation:\n  elbow: {source: action, columns: [3, 4], unit: deg}\n")
+    summary = ingest(IngestConfig((tmp_path / "log",), tmp_path / "store", mapping=mapping))
+    assert (summary.added, summary.quarantined) == (2, 0)
+    [kept] = [remark for remark in summary.remarks if remark.startswith("not in the mapping, kept: ")]
+    assert "observation/sawyer/joints/angle" in kept and "elbow" not in kept
+    store = Store.open(tmp_path / "store")
+    for row in store.query(Query(robot="widowx")):
+        episode = store.read(row)
+        np.testing.assert_allclose(episode.observation["elbow"], np.radians(episode.action[:, 3:4]), rtol=1e-6)
+    assert len(store.query(Query(robot="widowx"))) == 2
+
+
+def test_a_mapping_that_does_not_fit_is_told_before_anything_is_written(tmp_path):
+    _record(tmp_path / "log", [testing.make_episode(0)])
+    mapping = _mapping(tmp_path, "observation: {elbow: observation/nothing}")
+    with pytest.raises(ArmchairError, match="observation/nothing, which is not there"):
+        ingest(IngestConfig((tmp_path / "log",), tmp_path / "store", mapping=mapping))
+    assert not (tmp_path / "store").exists()
+
+
+def test_inspect_proposes_what_ingest_takes(tmp_path, capsys):
+    _record(tmp_path / "log", [testing.make_episode(0)])
+    assert cli.main(["ingest", "inspect", str(tmp_path / "log")]) == 0
+    told = capsys.readouterr().out
+    assert "first episode" in told and "observation/sawyer/joints/angle" in told and "action_space" in told
+    out = tmp_path / "mapping.yaml"
+    assert cli.main(["ingest", "inspect", str(tmp_path / "log"), "--out", str(out)]) == 0
+    assert ingest(IngestConfig((tmp_path / "log",), tmp_path / "store", mapping=out)).added == 1
+    assert cli.main(["ingest", "inspect", str(tmp_path / "nothing")]) == 2
+
+
 def test_killed_and_started_again_is_complete(tmp_path):
     log, store = tmp_path / "log", tmp_path / "store"
     _record(log, [testing.make_episode(seed, 2, cameras=()) for seed in range(300)])
@@ -214,6 +253,34 @@ def test_real_bridge_data(real, tmp_path, capsys):
             np.testing.assert_array_equal(step["observation"]["state"], stored["observation"]["state"])
             assert step["language_instruction"] == stored["language_instruction"]
         assert not episode[-1]["is_last"] and ours[action][-1]["is_last"]
+
+
+def test_real_bridge_data_by_a_mapping(real, tmp_path):
+    """Its state is the tool's position, roll, pitch and yaw, and the gripper; two of its cameras are black."""
+    mapping = _mapping(
+        tmp_path,
+        """
+        robot: widowx
+        control_rate_hz: 5
+        observation:
+          sawyer/tcp/pose:
+          - {source: observation/state, columns: [0, 3]}
+          - {source: observation/state, columns: [3, 6], rotation: rpy}
+          gripper/state: {source: observation/state, columns: [6, 7]}
+          pixels/basket_front_left: observation/image_0
+        drop: [observation/image_1, observation/image_2, observation/image_3, has_image_1, has_image_2, has_image_3]
+        """,
+    )
+    summary = ingest(IngestConfig((real / "octo_bridge_debug",), tmp_path / "store", mapping=mapping))
+    assert (summary.added, summary.duplicates, summary.quarantined) == (25, 25, 0)
+    store = Store.open(tmp_path / "store")
+    rows = store.query(Query())
+    features_of = next(store.read_many(rows)).observation
+    assert set(features_of) == {"sawyer/tcp/pose", "gripper/state", "pixels/basket_front_left"}
+    for episode in store.read_many(rows):
+        pose = episode.observation["sawyer/tcp/pose"]
+        np.testing.assert_allclose(np.linalg.norm(pose[:, 3:], axis=1), 1, atol=1e-5)
+        assert (pose[:, 2] > -0.2).all() and (pose[:, 0] > 0).all()  # before the arm, not under its table
 
 
 def test_real_sketchy_data(real, tmp_path):
