@@ -1,6 +1,7 @@
 """What each job is told. Kept apart from the jobs, so that a command line answers before Beam is imported."""
 
 import dataclasses
+import enum
 from pathlib import Path
 
 from datasets.readers.base import NO_DEFAULTS, Defaults
@@ -43,3 +44,34 @@ class AnnotateConfig:
     batch_size: int = 128
     """Frames that the model rates at once; always as many (the last batch is padded), so that numbers do not depend on
     how many episodes there are. 128: larger ones are no faster on a CPU, and a worker stays small."""
+
+
+class Format(enum.StrEnum):
+    """What others read."""
+
+    RLDS = "rlds"  # a TFDS folder: tfds.builder_from_directory, and Open X-Embodiment's tools
+    ROBOMIMIC = "robomimic"  # one HDF5 file: robomimic, robosuite
+    MP4 = "mp4"  # a video an episode, for people
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """Writes the episodes that a query selects in a format that others read.
+
+    Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
+    """
+
+    store: Path
+    """Folder of the store."""
+    out: Path
+    """Folder to write; an export that was stopped goes on."""
+    format: Format
+    """Of what is written."""
+    query: str = ""
+    """Which episodes, for example "task_id=lift_green verdict=success"; empty: all of them."""
+    rewards: str = "logged"
+    """Which rewards to write: logged (as they are in the episodes), none, sketch or model:<model id>."""
+    task: str = ""
+    """The task that sketches rate; needed with --rewards sketch."""
+    name: str = "armchair"
+    """Of the dataset or the file."""

@@ -12,7 +12,7 @@ the directory is whole, and TFDS sees the newest shards after the next `publish`
 import functools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -46,7 +46,7 @@ class ShardDirectory:
         if not path.exists():
             with files.staged_directory(path, replace=False) as staged:
                 episode_features(spec).save_config(os.fspath(staged))
-                (staged / "dataset_info.json").write_text(_dataset_info(name, 0, 0))
+                (staged / "dataset_info.json").write_text(dataset_info(name, [], 0))
         return cls(path)
 
     @functools.cached_property
@@ -87,7 +87,7 @@ class ShardDirectory:
     def publish(self) -> None:
         """Tells plain TFDS how many shards there are; see the module's docstring."""
         count = len(self)
-        files.write_atomically(self.path / "dataset_info.json", _dataset_info(self.name, count, self._bytes))
+        files.write_atomically(self.path / "dataset_info.json", dataset_info(self.name, [1] * count, self._bytes))
 
 
 def read_record(path: Path | str) -> bytes:
@@ -113,7 +113,15 @@ def read_records(paths: Iterable[Path | str]) -> Iterator[bytes]:
             raise BadEpisodeError(f"{path} is corrupt ({error.message}): restore it from a copy") from error
 
 
-def _dataset_info(name: str, count: int, size: int) -> str:
+def dataset_info(name: str, lengths: Sequence[int], size: int, shard: str = "{SHARD_INDEX}") -> str:
+    """The text of `dataset_info.json`.
+
+    Args:
+      name: of the dataset.
+      lengths: episodes in each shard.
+      size: bytes of all records.
+      shard: how a shard's name ends; TFDS's own is `{SHARD_X_OF_Y}`.
+    """
     return json.dumps(
         {
             "name": name,
@@ -124,9 +132,9 @@ def _dataset_info(name: str, count: int, size: int) -> str:
             "splits": [
                 {
                     "name": "train",
-                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+                    "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-" + shard,
                     "numBytes": str(size),
-                    "shardLengths": ["1"] * count,
+                    "shardLengths": [str(length) for length in lengths],
                 }
             ],
         },

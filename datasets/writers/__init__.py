@@ -1,0 +1,1 @@
+"""Episodes of a store in the formats of others."""

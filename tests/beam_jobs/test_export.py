@@ -1,0 +1,271 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import h5py
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from armchair import cli
+from beam_jobs import export as job
+from beam_jobs.config import ExportConfig, Format
+from beam_jobs.export import export
+from beam_jobs.options import beam_options
+from datasets import testing, video
+from datasets.errors import ArmchairError
+from datasets.query import Query
+from datasets.readers.logs import open_logs
+from datasets.store import Store
+from datasets.writers import rlds
+from tests.datasets.stores import CARD, add_predictions, sketch
+
+COUNT = 7
+
+
+def make_store(root, count=COUNT, **changes):
+    store = Store.create(root)
+    for seed in range(count):
+        store.add(testing.make_episode(seed, 3 + seed % 3, terminal=seed % 2 == 0, **changes), "some")
+    store.publish()
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_store(tmp_path / "store")
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Three episodes a part, so that there are several."""
+
+    class Small(rlds.RldsWriter):
+        @property
+        def episodes_a_part(self):
+            return 3
+
+        @episodes_a_part.setter
+        def episodes_a_part(self, value):
+            pass
+
+    monkeypatch.setattr(job, "RldsWriter", Small)
+
+
+def tree(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def read_back(out):
+    [log] = open_logs(out)
+    readings = [reading for file in log.files() for reading in log.read(file)]
+    assert not [problem for reading in readings for problem in reading.problems]
+    return [reading.episode for reading in readings]
+
+
+def assert_equal(one, other):
+    assert one.metadata == other.metadata
+    ours, theirs = dict(one.step_fields()), dict(other.step_fields())
+    assert ours.keys() == theirs.keys()
+    for name, array in ours.items():
+        assert array.dtype == theirs[name].dtype
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)
+
+
+class TestRlds:
+    def test_what_comes_back_is_equal(self, store, tmp_path):
+        summary = export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
+        assert (summary.episodes, summary.problems) == (COUNT, ())
+        for episode, row in zip(read_back(tmp_path / "out"), store.query(Query()), strict=True):
+            assert_equal(episode, store.read(row))
+
+    def test_plain_tfds_reads_it(self, store, tmp_path, small_parts):
+        export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, name="mine"))
+        assert (tmp_path / "out" / "mine-train.tfrecord-00002-of-00003").exists()
+        builder = tfds.builder_from_directory(os.fspath(tmp_path / "out"))
+        assert builder.info.splits["train"].num_examples == COUNT
+        examples = list(builder.as_dataset("train"))
+        rows = store.query(Query())
+        assert [e["episode_metadata"]["episode_id"].numpy().decode() for e in examples] == [r.episode_id for r in rows]
+        for example, episode in zip(examples, store.read_many(rows), strict=True):
+            steps = list(example["steps"].as_numpy_iterator())
+            np.testing.assert_array_equal([s["action"] for s in steps], episode.action)
+            frames = video.decode_frames(episode.observation["pixels/basket_front_left"]).astype(int)
+            theirs = np.array([s["observation"]["pixels"]["basket_front_left"] for s in steps], int)
+            assert np.abs(theirs - frames).max() <= 8  # TFDS decodes JPEG a little less exactly
+
+    def test_with_the_rewards_of_a_model(self, store, tmp_path):
+        store.register_model(CARD)
+        values = {r.episode_id: np.linspace(0, 1, r.num_steps, dtype=np.float32) for r in store.query(Query())}
+        add_predictions(store, "all", values)
+        export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, rewards="model:m1"))
+        for episode in read_back(tmp_path / "out"):
+            rated = values[episode.metadata.episode_id]
+            np.testing.assert_array_equal(episode.reward, [*rated[1:], 0])  # r_t is that of o_{t+1}
+
+    def test_with_sketched_rewards(self, store, tmp_path):
+        store.add_sketch(sketch(0, values=(0, 0.5, 1)))
+        config = ExportConfig(
+            store.root, tmp_path / "out", Format.RLDS, "has_sketch=lift_green", "sketch", "lift_green"
+        )
+        assert export(config).episodes == 1
+        [episode] = read_back(tmp_path / "out")
+        np.testing.assert_array_equal(episode.reward, np.float32([0.5, 1, 0]))
+
+
+class TestRobomimic:
+    def test_holds_every_transition(self, store, tmp_path):
+        export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC, name="mine"))
+        rows = store.query(Query())
+        with h5py.File(tmp_path / "out" / "mine.hdf5") as file:
+            assert file["data"].attrs["total"] == sum(row.num_steps - 1 for row in rows)
+            assert json.loads(file["data"].attrs["env_args"])["env_name"] == "lift_green"
+            masks = {name: [x.decode() for x in file[f"mask/{name}"]] for name in ("train", "valid")}
+            for number, (row, episode) in enumerate(zip(rows, store.read_many(rows), strict=True)):
+                demo = file[f"data/demo_{number}"]
+                assert demo.attrs["num_samples"] == episode.num_steps - 1 == len(demo["actions"])
+                assert f"demo_{number}" in masks["valid" if row.split == "test" else "train"]
+                np.testing.assert_array_equal(demo["actions"], episode.action[:-1])
+                np.testing.assert_array_equal(demo["rewards"], episode.reward[:-1])
+                np.testing.assert_array_equal(demo["dones"], episode.is_terminal[1:])
+                angles = episode.observation["sawyer/joints/angle"]
+                np.testing.assert_array_equal(demo["obs/sawyer_joints_angle"], angles[:-1])
+                np.testing.assert_array_equal(demo["next_obs/sawyer_joints_angle"], angles[1:])
+                frames = video.decode_frames(episode.observation["pixels/basket_front_left"])
+                np.testing.assert_array_equal(demo["next_obs/pixels_basket_front_left"], frames[1:])
+                assert json.loads(demo.attrs["episode_metadata"]) == dataclasses.asdict(episode.metadata)
+
+    def test_texts_are_kept(self, tmp_path):
+        store = Store.create(tmp_path / "store")
+        episode = testing.make_episode(0)
+        words = np.array([f"step {t}" for t in range(5)], object)
+        store.add(dataclasses.replace(episode, extras={"language_instruction": words}), "some")
+        export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
+        with h5py.File(tmp_path / "out" / "armchair.hdf5") as file:
+            assert list(file["data/demo_0/extras/language_instruction"].asstr()) == list(words[:-1])
+
+    def test_an_episode_without_a_transition_is_told(self, tmp_path):
+        store = make_store(tmp_path / "store")
+        store.add(testing.make_episode(99, 1), "some")
+        with pytest.raises(ArmchairError, match="1 episodes have no transition, fake-99 for one: add min_steps=2"):
+            export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
+        assert not (tmp_path / "out").exists()
+
+    def test_names_that_would_be_one_are_told(self, tmp_path):
+        store = Store.create(tmp_path / "store")
+        episode = testing.make_episode(0)
+        twice = {"a/b": np.zeros((5, 1), np.float32), "a_b": np.zeros((5, 1), np.float32)}
+        store.add(dataclasses.replace(episode, observation=twice), "some")
+        with pytest.raises(ArmchairError, match="'a/b' and 'a_b' would both be called 'a_b'"):
+            export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
+
+
+def test_videos(store, tmp_path):
+    export(ExportConfig(store.root, tmp_path / "out", Format.MP4))
+    for row in store.query(Query()):
+        with av.open(os.fspath(tmp_path / "out" / f"{row.episode_id}.mp4")) as container:
+            assert len(list(container.decode(video=0))) == row.num_steps
+
+
+def test_videos_need_pictures(tmp_path):
+    store = make_store(tmp_path / "store", cameras=())
+    with pytest.raises(ArmchairError, match="have no pictures"):
+        export(ExportConfig(store.root, tmp_path / "out", Format.MP4))
+
+
+class TestJob:
+    def test_twice_is_once(self, store, tmp_path, small_parts):
+        config = ExportConfig(store.root, tmp_path / "out", Format.RLDS)
+        first = export(config)
+        before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+        assert export(config) == first
+        assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+    def test_another_export_is_not_overwritten(self, store, tmp_path):
+        export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
+        with pytest.raises(ArmchairError, match="holds another export"):
+            export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, query="limit=2"))
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "precious").write_text("")
+        with pytest.raises(ArmchairError, match="not empty"):
+            export(ExportConfig(store.root, tmp_path / "other", Format.RLDS))
+
+    def test_a_stopped_one_goes_on(self, store, tmp_path, small_parts, monkeypatch):
+        config = ExportConfig(store.root, tmp_path / "out", Format.RLDS)
+        export(dataclasses.replace(config, out=tmp_path / "whole"))
+        write = rlds.RldsWriter.write
+
+        def stop(self, out, part, parts, episodes):
+            if part.number == 1:
+                raise RuntimeError("pulled the plug")
+            return write(self, out, part, parts, episodes)
+
+        monkeypatch.setattr(rlds.RldsWriter, "write", stop)
+        with pytest.raises(RuntimeError, match="plug"):
+            export(config)
+        assert not (tmp_path / "out" / "armchair.json").exists()
+        there = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.tfrecord*")}
+        monkeypatch.setattr(rlds.RldsWriter, "write", write)
+        export(config)
+        assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+        assert {p: p.stat().st_mtime_ns for p in there} == there
+
+    def test_a_damaged_episode_is_left_out_and_told(self, store, tmp_path, small_parts, capsys):
+        rows = store.query(Query())
+        for row in (rows[1], rows[5]):
+            row.path.write_bytes(row.path.read_bytes()[:-20])
+        arguments = ["export", "--store", str(store.root), "--out", str(tmp_path / "out"), "--format", "RLDS"]
+        assert cli.main(arguments) == 2
+        told = capsys.readouterr()
+        assert rows[1].episode_id in told.out and rows[5].episode_id in told.out
+        assert "2 episodes could not be read, all others were written" in told.err
+        kept = [row.episode_id for row in rows if row not in (rows[1], rows[5])]
+        assert [e.metadata.episode_id for e in read_back(tmp_path / "out")] == kept
+        assert tfds.builder_from_directory(os.fspath(tmp_path / "out")).info.splits["train"].num_examples == 5
+        assert cli.main(arguments) == 2  # done before, and said again
+
+    def test_two_processes_write_the_same(self, store, tmp_path, small_parts):
+        export(ExportConfig(store.root, tmp_path / "one", Format.ROBOMIMIC))
+        flags = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+        export(ExportConfig(store.root, tmp_path / "videos", Format.MP4), beam_options(flags))
+        export(ExportConfig(store.root, tmp_path / "videos_one", Format.MP4))
+        assert tree(tmp_path / "videos") == tree(tmp_path / "videos_one")
+
+    def test_killed_and_started_again_is_complete(self, tmp_path):
+        store = make_store(tmp_path / "store", 12, image_size=(64, 64))
+        command = [sys.executable, "-m", "armchair", "export", "--store", store.root, "--out", tmp_path / "out",
+                   "--format", "MP4"]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not list((tmp_path / "out").glob("*.mp4")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        subprocess.run(command, check=True, capture_output=True)
+        export(ExportConfig(store.root, tmp_path / "whole", Format.MP4))
+        assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"query": "task_id=nothing"}, "no episode"),
+            ({"rewards": "sketch"}, "say which with --task"),
+            ({"rewards": "model:m9"}, "have no rewards from model:m9"),
+            ({"rewards": "gold"}, "'gold' are not known"),
+        ],
+    )
+    def test_mistakes_are_told_and_leave_nothing(self, store, tmp_path, changes, told):
+        with pytest.raises(ArmchairError, match=told):
+            export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, **changes))
+        assert not (tmp_path / "out").exists()
+
+    def test_datasets_of_other_features_do_not_mix(self, store, tmp_path):
+        store.add(testing.make_episode(50, cameras=()), "blind")
+        with pytest.raises(ArmchairError, match="datasets blind and some have different"):
+            export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
+        assert export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, query="dataset=blind")).episodes == 1
