@@ -68,7 +68,7 @@ def simulated(path: Path, store_path: Path, model: Path, task: str, results: Map
         shown = [(e.episode_id, _verdict(bool(e.success))) for e in evaluation.episodes[:_CLIPS]]
         report.videos(_clips(store, path.parent / "videos", contender.label, shown, predictions))
     _reward_section(report, store, model)
-    _data_section(report, store, [r for c in results for r in store.query(Query.parse(c.training.query))], task)
+    _data_section(report, store, [r for c in results for r in store.query(store.parse(c.training.query))], task)
     _training_section(report, results)
     return report.write(path)
 

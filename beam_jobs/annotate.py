@@ -35,7 +35,6 @@ from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
 from datasets.features import ArraySpec
 from datasets.predictions import write_predictions
-from datasets.query import Query
 from datasets.store import EpisodeRow, Store
 from pipeline import export, threads
 
@@ -97,7 +96,7 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
     config = dataclasses.replace(config, store=config.store.absolute(), model=config.model.absolute())
     card = export.load_card(config.model, "reward_model")
     store = Store.open(config.store)
-    rows = store.query(Query.parse(config.query), require=True)
+    rows = store.query(store.parse(config.query), require=True)
     _check_inputs(card, store, {row.dataset for row in rows})
     store.register_model(card)
     done = store.predicted_ids(card["model_id"])

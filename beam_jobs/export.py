@@ -27,7 +27,6 @@ from datasets import files
 from datasets.console import print_facts
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError
-from datasets.query import Query
 from datasets.reward_source import RewardKind, RewardSource, reward_function
 from datasets.store import EpisodeRow, Store
 from datasets.writers import base
@@ -68,7 +67,7 @@ def export(config: ExportConfig, options: PipelineOptions | None = None) -> Summ
     """
     config = dataclasses.replace(config, store=config.store.absolute(), out=config.out.absolute())
     store = Store.open(config.store)
-    rows = store.query(Query.parse(config.query), require=True)
+    rows = store.query(store.parse(config.query), require=True)
     writer = _writer(config, store, rows)
     writer.check(rows)
     _rewards(store, rows, config)  # whether all are there

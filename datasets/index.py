@@ -59,6 +59,10 @@ class Index(abc.ABC):
         """Makes an empty index in place of a lost or damaged one; a sound one stays as it is."""
 
     @abc.abstractmethod
+    def backup(self, path: Path) -> None:
+        """Copies the index to a file, whole or not at all. Raises StoreError if the database has a tool for that."""
+
+    @abc.abstractmethod
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
         """What the database means, in one sentence."""
 

@@ -61,6 +61,10 @@ class PostgresIndex(Index):
         """Makes lost tables anew."""
         self.create()
 
+    def backup(self, path: Path) -> None:
+        """Not ours to do."""
+        raise StoreError(f"{self.name} is backed up by PostgreSQL's own tool: `pg_dump` its database to {path}")
+
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
         """What PostgreSQL, or its absence, means, in one sentence."""
         state = getattr(error.orig, "sqlstate", None)

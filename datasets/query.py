@@ -40,11 +40,16 @@ class Query:
     tag: str | None = None
     verdict: str | None = None  # a schema.Verdict
     split: str | None = None  # "train" or "test"
+    operator: str | None = None
+    object_set: str | None = None
     ids: tuple[str, ...] | None = None  # episode ids
+    exclude: tuple[str, ...] | None = None  # ids of episodes that are left out
+    not_tag: str | None = None  # a tag that the episode has not
     text: str | None = None  # a part of the id, task, policy, source or a tag; big and small letters (A-Z) are the same
     has_sketch: str | None = None  # a task that a person has sketched the episode for
     not_sketched: str | None = None  # a task that nobody has sketched the episode for
     min_steps: int | None = None
+    max_steps: int | None = None
     since: int | None = None  # Unix seconds, inclusive
     until: int | None = None  # Unix seconds, exclusive
     order: str = "stored"  # "stored": by dataset and shard; "newest": the latest recording first
@@ -108,14 +113,19 @@ class Query:
 
     def _conditions(self) -> Iterator[sql.ColumnElement[bool]]:
         episodes, tags = EPISODES.c, EPISODE_TAGS.c
-        equal = ("task_id", "episode_type", "policy_id", "source", "dataset", "robot", "verdict", "split")
+        equal = ("task_id", "episode_type", "policy_id", "source", "dataset", "robot", "verdict", "split", "operator",
+                 "object_set")  # fmt: skip
         for name in equal:
             if (value := getattr(self, name)) is not None:
                 yield episodes[column_name(name)] == value
         if self.ids is not None:
             yield among(episodes.EpisodeId, self.ids)
+        if self.exclude is not None:
+            yield sql.not_(among(episodes.EpisodeId, self.exclude))
         if self.tag is not None:
             yield episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(tags.Tag == self.tag))
+        if self.not_tag is not None:
+            yield episodes.EpisodeId.not_in(sql.select(tags.EpisodeId).where(tags.Tag == self.not_tag))
         if self.text is not None:
             names = episodes.EpisodeId + "\n" + episodes.TaskId + "\n" + episodes.PolicyId + "\n" + episodes.Source
             yield sql.or_(
@@ -128,6 +138,8 @@ class Query:
             yield episodes.EpisodeId.not_in(_sketched(self.not_sketched))
         if self.min_steps is not None:
             yield episodes.NumSteps >= self.min_steps
+        if self.max_steps is not None:
+            yield episodes.NumSteps <= self.max_steps
         if self.since is not None:
             yield episodes.Timestamp >= self.since
         if self.until is not None:
@@ -146,9 +158,9 @@ def _sketched(task_id: str) -> sql.Select[Any]:
 
 
 def _value(name: str, text: str) -> str | int | tuple[str, ...]:
-    if name == "ids":
+    if name in ("ids", "exclude"):
         return tuple(text.split(","))
-    if name not in ("min_steps", "since", "until", "offset", "limit"):
+    if name not in ("min_steps", "max_steps", "since", "until", "offset", "limit"):
         return text
     try:
         return int(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
+from datasets import files
 from datasets.errors import StoreError
 from datasets.index import BUSY_TIMEOUT_S, POOL, Index
 from datasets.tables import EPISODES, tables
@@ -59,6 +60,15 @@ class SqliteIndex(Index):
         if not self.path.exists():
             self.remove()
             self.create()
+
+    def backup(self, path: Path) -> None:
+        """SQLite's own copy of a database in use, which waits for nobody."""
+        with (
+            files.staged_file(path) as staged,
+            contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)) as ours,
+            contextlib.closing(sqlite3.connect(staged)) as copy,
+        ):
+            ours.backup(copy)
 
     def remove(self) -> None:
         """Deletes the index with its log, which SQLite would replay into the next one."""

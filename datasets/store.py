@@ -7,6 +7,7 @@ ROOT/episodes/DATASET/1.0.0/DATASET-train.tfrecord-00000         one episode a s
 ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequence drawn by a person
 ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
 ROOT/notes/EPISODE/NOTE.json                                     what a person said of an episode
+ROOT/queries/NAME/0001.json                                      a query with a name; see `datasets.saved_queries`
 ROOT/quarantine/ID.json  ID.record                               what could not be taken in, and why
 ROOT/frames/                                                     decoded pictures, may be deleted; see `datasets.frames`
 ```
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from datasets import catalogue, features, files, leases, location, notes, upkeep, validate
+from datasets import catalogue, features, files, leases, location, notes, saved_queries, upkeep, validate
 from datasets.catalogue import EpisodeRow
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, IdTakenError, StoreError
@@ -154,6 +155,10 @@ class Store:
             files.write_atomically(path.with_suffix(".record"), record)
         files.write_atomically(path, json.dumps({"source": source, "reason": reason}, indent=2))
         return path
+
+    def parse(self, text: str) -> Query:
+        """`Query.parse`, with `saved=NAME` for conditions that are saved here. Raises StoreError."""
+        return Query.parse(saved_queries.expand(self.root, text))
 
     def query(self, query: Query, require: bool = False) -> list[EpisodeRow]:
         """Rows of the episodes that match, by (dataset, shard).
@@ -396,6 +401,17 @@ class Store:
             return leases.current(connection, task_id, now)
 
     # Upkeep
+
+    def backup(self, path: Path) -> None:
+        """Copies the index, as it is at one moment, to a new file, while others read and write.
+
+        Raises:
+          StoreError: if the file is there already, or the index is in a database that has its own tool for that.
+        """
+        if path.exists():
+            raise StoreError(f"{path} is there already: choose another file for the copy")
+        with self._index.plain_errors():
+            self._index.backup(path)
 
     def verify(self) -> list[validate.Problem]:
         """Compares every file of the store with the index. Reads everything, changes nothing."""

@@ -81,7 +81,6 @@ def main(args: list[str]) -> None:
         config = tyro.cli(Serve, args=args, prog="armchair sketch")
 
     from datasets.console import console
-    from datasets.query import Query
     from datasets.store import Store
     from pipeline.annotate import sketch
 
@@ -99,6 +98,6 @@ def main(args: list[str]) -> None:
             count = sketch.import_sketches(store, config.file)
             console.print(f"{count} sketches of {config.file} are in {config.store}")
         case Simulate():
-            rows = store.query(Query.parse(config.query or f"task_id={config.task}"))
+            rows = store.query(store.parse(config.query or f"task_id={config.task}"))
             drawn = sketch.simulate(store, rows, config.task, config.count, config.annotator)
             console.print(f"{len(drawn)} episodes of {config.store} are sketched for {config.task}")

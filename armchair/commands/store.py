@@ -1,4 +1,4 @@
-"""`armchair store create|ls|info|query|verify|rebuild-index`: makes a store, looks into it, and after it."""
+"""`armchair store create|ls|info|query|save|saved|verify|rebuild-index|backup`: makes a store, and looks after it."""
 
 import dataclasses
 import itertools
@@ -60,6 +60,36 @@ class QueryEpisodes:
 
 
 @dataclasses.dataclass(frozen=True)
+class Save:
+    """Gives a query a name: from then on `saved=NAME` stands for it in any query, and `saved=NAME@1` for version 1."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Of the query; saved again, it gets a new version, and the old ones stay."""
+    conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """As of `armchair store query`."""
+    store: Path = dataclasses.field(kw_only=True)
+    """Folder of the store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """Lists the saved queries, every version, with what they found when they were saved and what they find now."""
+
+    store: Path
+    """Folder of the store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backup:
+    """Copies the index to a new file, while others use it. (The rest of a store are files that never change.)"""
+
+    store: Path
+    """Folder of the store."""
+    out: Path
+    """File to write."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Verify:
     """Compares every file with the index. Exit status 1: something is damaged or lost."""
 
@@ -78,8 +108,8 @@ class RebuildIndex:
 def main(args: list[str]) -> None:
     """Runs the stage."""
     configs: dict[str, Any] = {
-        "create": Create, "ls": Ls, "info": Info, "query": QueryEpisodes, "verify": Verify,
-        "rebuild-index": RebuildIndex,
+        "create": Create, "ls": Ls, "info": Info, "query": QueryEpisodes, "save": Save, "saved": Saved,
+        "verify": Verify, "rebuild-index": RebuildIndex, "backup": Backup,
     }  # fmt: skip
     config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair store")
     match config:
@@ -91,6 +121,12 @@ def main(args: list[str]) -> None:
             _info(config)
         case QueryEpisodes():
             _query(config)
+        case Save():
+            _save(config)
+        case Saved():
+            _saved(config)
+        case Backup():
+            _backup(config)
         case Verify():
             _verify(config)
         case RebuildIndex():
@@ -153,15 +189,48 @@ def _info(config: Info) -> None:
 
 
 def _query(config: QueryEpisodes) -> None:
-    from datasets.query import Query
     from datasets.store import Store
 
-    rows = Store.open(config.store).query(Query.parse(" ".join(config.conditions)), require=True)
+    store = Store.open(config.store)
+    rows = store.query(store.parse(" ".join(config.conditions)), require=True)
     if config.json:
         _print_json(dataclasses.asdict(row) | {"path": str(row.path)} for row in rows)
         return
     shown = ("episode_id", "dataset", "task_id", "verdict", "num_steps", "policy_id", "robot", "split", "tags")
     print_table([{"time": _day(row.timestamp)} | {name: getattr(row, name) for name in shown} for row in rows])
+
+
+def _save(config: Save) -> None:
+    from datasets import saved_queries
+    from datasets.store import Store
+
+    store = Store.open(config.store)
+    query = store.parse(" ".join(config.conditions))
+    saved = saved_queries.save(config.store, config.name, query, [row.episode_id for row in store.query(query)])
+    print(f"saved={saved.name}@{saved.version}: {saved.episodes:,} episodes ({saved.fingerprint})")
+
+
+def _saved(config: Saved) -> None:
+    from datasets import saved_queries
+    from datasets.query import Query
+    from datasets.store import Store
+
+    store = Store.open(config.store)
+    entries = [
+        {
+            "query": f"saved={saved.name}@{saved.version}", "time": _day(saved.timestamp), "then": saved.episodes,
+            "now": store.count(Query.parse(saved.text)), "fingerprint": saved.fingerprint, "conditions": saved.text,
+        }
+        for saved in saved_queries.listed(config.store)
+    ]  # fmt: skip
+    print_table(entries or [{"query": "none yet: `armchair store save NAME CONDITIONS`"}])
+
+
+def _backup(config: Backup) -> None:
+    from datasets.store import Store
+
+    Store.open(config.store).backup(config.out)
+    print(f"wrote {config.out}: to use it, put it in the place of {config.store}/index.sqlite")
 
 
 def _verify(config: Verify) -> None:

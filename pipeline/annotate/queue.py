@@ -41,7 +41,7 @@ class SketchQueue:
         """See `state.ServerConfig`. Raises StoreError for a query that cannot be read."""
         self._store = store
         self._task_id = task_id
-        self._query = Query.parse(query) if query else Query(task_id=task_id)
+        self._query = store.parse(query) if query else Query(task_id=task_id)
         self._share = second_opinions
         self._seed = seed
         self._rows: list[EpisodeRow] = []

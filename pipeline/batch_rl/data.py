@@ -12,7 +12,6 @@ from datasets import feeds, presets
 from datasets.console import console
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.feeds import Group, TransitionFeed, Transitions
-from datasets.query import Query
 from datasets.reward_source import RewardSource
 from datasets.sequences import SequenceFeed
 from datasets.store import EpisodeRow, Store
@@ -34,8 +33,10 @@ class Data:
           ArmchairError: as `datasets.feeds.load_transitions`, `datasets.feeds.mixture` and `good_episodes`.
         """
         store = Store.open(config.store)
-        selected = store.query(Query.parse(config.query), require=True)
-        shown = store.query(Query.parse(config.demonstrations), require=True) if config.demonstrations else []
+        query = store.parse(config.query)
+        self._query = str(query)
+        selected = store.query(query, require=True)
+        shown = store.query(store.parse(config.demonstrations), require=True) if config.demonstrations else []
         rows = list({row.episode_id: row for row in [*selected, *shown]}.values())
         self.rewards = reward_source(config.rewards)
         if isinstance(config.method, BcConfig) and config.method.is_filtered:
@@ -64,7 +65,7 @@ class Data:
         transitions = self.transitions
         return {
             "episodes": len(transitions.episode_ids), "transitions": len(transitions),
-            "fingerprint": transitions.fingerprint,
+            "fingerprint": transitions.fingerprint, "query": self._query,
         }  # fmt: skip
 
 

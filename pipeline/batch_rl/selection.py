@@ -77,7 +77,7 @@ def rank(config: SelectConfig) -> list[Score]:
     """
     cards = {path: export.load_card(path, "policy") for path in find_policies(config.runs)}
     store = Store.open(config.store)
-    rows = store.query(Query.parse(config.query), require=True)
+    rows = store.query(store.parse(config.query), require=True)
     keys = sorted(set().union(*(card["inputs"] for card in cards.values())))
     rewards = reward_source(config.rewards)
     returns = {path: _predicted_returns(store, card["policy_id"], rewards, config.task) for path, card in cards.items()}

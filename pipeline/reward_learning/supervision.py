@@ -9,7 +9,6 @@ import numpy as np
 
 from datasets.catalogue import EpisodeRow
 from datasets.errors import ArmchairError
-from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 from pipeline.reward_learning.config import RewardConfig, Selection
@@ -97,7 +96,7 @@ def load_supervision(
     if config.from_demonstrations:
         teaching = _demonstrations(store, config, selection)
     else:
-        query = dataclasses.replace(Query.parse(selection.annotated), has_sketch=task_id, split="train")
+        query = dataclasses.replace(store.parse(selection.annotated), has_sketch=task_id, split="train")
         teaching = _by_id(store.query(query))
         if not teaching:
             raise ArmchairError(
@@ -107,7 +106,7 @@ def load_supervision(
         sketches = tuple(store.sketches(task_id, sorted(teaching)))
     others: dict[str, EpisodeRow] = {}
     if config.uses_unlabelled:
-        query = dataclasses.replace(Query.parse(selection.unlabelled), split="train")
+        query = dataclasses.replace(store.parse(selection.unlabelled), split="train")
         others = {i: row for i, row in _by_id(store.query(query, require=True)).items() if i not in teaching}
         if not others:
             raise ArmchairError(
@@ -124,7 +123,7 @@ def _demonstrations(store: Store, config: RewardConfig, selection: Selection) ->
             f"{config.method} learns from demonstrations: say which episodes these are, for example "
             "--demonstrations 'verdict=success episode_type=EPISODE_ROBOT_TELEOPERATION'"
         )
-    query = dataclasses.replace(Query.parse(selection.demonstrations), split="train")
+    query = dataclasses.replace(store.parse(selection.demonstrations), split="train")
     return _by_id(store.query(query, require=True))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from armchair import cli
+from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 from datasets.testing import make_episode
@@ -121,3 +122,54 @@ def test_create_says_where_the_index_is(root, tmp_path, capsys, postgres_url):
     assert run(capsys, root, "verify")[0] == 0
     status, _, said = run(capsys, root, "create", "--index-url", "mysql://host/db")
     assert status == 2 and "write it like postgresql+psycopg://" in said
+
+
+def test_a_query_gets_a_name(root, capsys):
+    status, out, _ = run(capsys, root, "save", "lifts", "task_id=lift_green")
+    assert status == 0 and out.startswith("saved=lifts@1: 3 episodes (")
+    assert run(capsys, root, "save", "lifts", "task_id=lift_green", "tag=good")[1].startswith(
+        "saved=lifts@2: 1 episodes"
+    )
+    for words, count in ((["saved=lifts"], 1), (["saved=lifts@1"], 3), (["saved=lifts@1", "limit=2"], 2)):
+        _, out, _ = run(capsys, root, "query", *words, "--json")
+        assert len(out.splitlines()) == count
+    Store.open(root).add(make_episode(9, 3, cameras=()), "fake")
+    lines = [line.split() for line in run(capsys, root, "saved")[1].splitlines()]
+    assert [(line[0], line[3], line[4]) for line in lines[1:]] == [
+        ("saved=lifts@1", "3", "4"),
+        ("saved=lifts@2", "1", "1"),
+    ]
+    status, _, err = run(capsys, root, "query", "saved=folds")
+    assert status == 2 and "no query is saved as 'folds'" in err
+
+
+def test_nothing_is_saved_yet(root, capsys):
+    assert "none yet" in run(capsys, root, "saved")[1]
+
+
+def test_conditions_may_hold_spaces(root, capsys):
+    _, out, _ = run(capsys, root, "save", "odd", "text='put the cup'")
+    assert out.startswith("saved=odd@1: 0 episodes")
+    assert "text=put the cup" in run(capsys, root, "saved")[1]
+    assert run(capsys, root, "query", "saved=odd")[0] == 2  # nothing is there, but it can be read
+
+
+def test_the_index_is_copied_while_it_is_in_use(root, tmp_path, capsys):
+    store = Store.open(root)
+    with store._index.write():  # somebody holds the lock
+        assert run(capsys, root, "backup", "--out", str(tmp_path / "copy.sqlite"))[0] == 0
+    status, _, err = run(capsys, root, "backup", "--out", str(tmp_path / "copy.sqlite"))
+    assert status == 2 and "is there already" in err
+    before = store.query(Query())
+    (root / "index.sqlite").unlink()
+    for name in ("index.sqlite-wal", "index.sqlite-shm"):
+        (root / name).unlink(missing_ok=True)
+    (tmp_path / "copy.sqlite").rename(root / "index.sqlite")
+    assert Store.open(root).query(Query()) == before
+
+
+def test_of_postgresql_its_own_tool_makes_the_copy(tmp_path, capsys, postgres_url):
+    root = Store.create(tmp_path / "store", index_url=postgres_url).root
+    status, _, err = run(capsys, root, "backup", "--out", str(tmp_path / "copy"))
+    assert status == 2 and "`pg_dump` its database" in err
+    assert not (tmp_path / "copy").exists()

@@ -23,7 +23,8 @@ def store(tmp_path_factory, request):
         episode = make_episode(
             seed, num_steps=2 + seed, cameras=(), tags=tags, task_id="lift_green" if seed < 8 else "stack",
             episode_type="EPISODE_ROBOT_TELEOPERATION" if seed == 3 else "EPISODE_ROBOT_AGENT",
-            source="Log_7%.RRD" if seed == 7 else "",
+            source="Log_7%.RRD" if seed == 7 else "", operator="ann" if seed == 5 else "",
+            object_set="rgb30" if seed == 6 else "",
         )  # fmt: skip
         store.add(episode, "even" if seed % 2 == 0 else "odd")
     store.add_sketch(RewardSequence("fake-4", "stack", np.zeros(6), "a"))
@@ -56,6 +57,13 @@ def store(tmp_path_factory, request):
         ("text=GooD", [0, 3, 6, 9]),
         ("text=", list(SEEDS)),
         ("min_steps=12", [10, 11]),
+        ("max_steps=3", [0, 1]),
+        ("min_steps=4 max_steps=5", [2, 3]),
+        ("exclude=fake-1,fake-11,unknown dataset=odd", [3, 5, 7, 9]),
+        ("not_tag=curated", [2, 5, 8, 11]),
+        ("not_tag=good tag=curated", [1, 4, 7, 10]),
+        ("operator=ann", [5]),
+        ("object_set=rgb30", [6]),
         ("since=1700000600", [10, 11]),
         ("until=1700000120", [0, 1]),
         ("since=2023-11-14T22:23:20", [10, 11]),

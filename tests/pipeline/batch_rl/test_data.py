@@ -4,9 +4,10 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets import testing
+from datasets import saved_queries, testing
 from datasets.errors import ArmchairError, StoreError
 from datasets.feeds import Transitions
+from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 from pipeline.batch_rl.config import BcConfig, BcTraining
@@ -84,7 +85,8 @@ class TestFilteredCloning:
     def test_it_is_as_if_only_the_good_episodes_were_there(self, store):
         filtered = Data(_config(store, query=LIFT, rewards="true", method=BcConfig(success_above=0.5)))
         selected = Data(_config(store, query="ids=fake-0,fake-2,fake-4,fake-6,fake-8"))
-        assert filtered.summary == selected.summary and filtered.summary["episodes"] == 5
+        assert filtered.summary | {"query": ""} == selected.summary | {"query": ""}
+        assert filtered.summary["episodes"] == 5
         for step in range(3):
             ours, theirs = (data.feed(tf.constant(step)) for data in (filtered, selected))
             np.testing.assert_array_equal(ours.observation, theirs.observation)
@@ -152,3 +154,15 @@ class TestDemonstrations:
         method = BcConfig(success_above=0.5)
         with pytest.raises(ArmchairError, match="2 of 16 places in each batch are for demonstration episodes"):
             Data(_config(store, **(DEMONSTRATED | changes), rewards="true", method=method))
+
+
+def test_a_saved_query_is_noted_as_what_it_meant(tmp_path):
+    store = Store.create(tmp_path / "store")
+    for seed in range(4):
+        store.add(testing.make_episode(seed, cameras=()), "some")
+    saved_queries.save(store.root, "lifts", Query.parse("task_id=lift_green limit=3"), [])
+    config = BcTraining(
+        store=store.root, out=tmp_path / "run", task="lift_green", query="saved=lifts", rewards="none"
+    )  # fmt: skip
+    summary = Data(config).summary
+    assert (summary["query"], summary["episodes"]) == ("task_id=lift_green limit=3", 3)
