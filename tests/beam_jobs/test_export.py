@@ -188,7 +188,7 @@ class TestJob:
 
     def test_another_export_is_not_overwritten(self, store, tmp_path):
         export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
-        with pytest.raises(ArmchairError, match="holds another export"):
+        with pytest.raises(ArmchairError, match="holds something else"):
             export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, query="limit=2"))
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "precious").write_text("")
