@@ -75,3 +75,22 @@ class ExportConfig:
     """The task that sketches rate; needed with --rewards sketch."""
     name: str = "armchair"
     """Of the dataset or the file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StatsConfig:
+    """Describes the episodes that a query selects: statistics for normalising, and a page for people.
+
+    Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
+    """
+
+    store: Path
+    """Folder of the store."""
+    out: Path
+    """Folder to write: stats.json, sample.npz and card.html."""
+    query: str = ""
+    """Which episodes, all of one dataset, for example "dataset=bridge"; empty: all of them."""
+    rewards: str = "logged"
+    """Which rewards to describe: logged (as they are in the episodes), none, sketch or model:<model id>."""
+    task: str = ""
+    """The task that sketches rate; needed with --rewards sketch."""
