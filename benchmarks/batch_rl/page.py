@@ -11,9 +11,16 @@ from benchmarks import studies
 from benchmarks.batch_rl.cells import STUDIES
 from datasets import files
 from pipeline.batch_rl.selection import rank_correlation
-from robot.intervals import wilson
+from robot.intervals import difference, wilson
 
 Results = Sequence[dict[str, Any]]
+ABLATIONS = (
+    ("without the random watcher's episodes", "crr_no_watcher", "crr_all_data"),
+    ("the task's own episodes alone", "crr", "crr_all_data"),
+    ("a scalar critic instead of a distribution", "crr_scalar", "crr"),
+    ("a memory (LSTM) instead of feed-forward networks", "crr_memory", "crr"),
+)
+"""What is changed, the row that has it so, and the row that it is to be compared with."""
 
 
 def write(study: str, results: Path) -> Path:
@@ -27,6 +34,7 @@ def write(study: str, results: Path) -> Path:
             text += ["", f"## {task}", "", *_table(of_task)]
             if all("value" in snapshot for result in of_task for snapshot in result["snapshots"]):
                 text += ["", _foretold(of_task)]
+            text += _ablations(of_task)
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
     return path
@@ -67,6 +75,24 @@ def _rate(snapshots: Results) -> str:
     successes, episodes = (sum(snapshot[name] for snapshot in snapshots) for name in ("successes", "episodes"))
     low, high = wilson(successes, episodes)
     return f"{100 * successes / episodes:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+def _ablations(found: Results) -> list[str]:
+    """What each change does to the success of the last policies, over the seeds that both rows have."""
+    last = {(r["cell"]["row"], r["cell"]["seed"]): r["snapshots"][-1] for r in found}
+    lines = []
+    for change, row, base in ABLATIONS:
+        seeds = sorted({seed for name, seed in last if name == row} & {seed for name, seed in last if name == base})
+        if seeds:
+            one, other = ([last[name, seed] for seed in seeds] for name in (row, base))
+            counts = [sum(s[name] for s in part) for part in (one, other) for name in ("successes", "episodes")]
+            points, low, high = (100 * x for x in difference(*counts))
+            told = f"{_rate(one)} | {_rate(other)} | {points:+.0f} ({low:+.0f} to {high:+.0f})"
+            lines.append(f"| {change} | `{row}`: {told} | {', '.join(map(str, seeds))} |")
+    if not lines:
+        return []
+    head = ["| change | with it | without it (`crr_all_data`, `crr`) | points | seeds |", "|---|---|---|---|---|"]
+    return ["", "What a change of CRR does (last policy):", "", *head, *lines]
 
 
 def _foretold(found: Results) -> str:

@@ -46,6 +46,18 @@ def test_the_page_tells_what_the_results_say(tmp_path):
     assert "of a seed: +1.00, -1.00; mean +0.00." in text
 
 
+def test_the_page_compares_what_was_changed_on_the_same_seeds(tmp_path):
+    _write(tmp_path, "crr", 0, [(1.0, 10), (2.0, 50)])
+    _write(tmp_path, "crr", 1, [(1.0, 10), (2.0, 0)])  # a seed that the other row has not
+    _write(tmp_path, "crr_scalar", 0, [(1.0, 90), (2.0, 70)])
+    text = page.write("learners", tmp_path).read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("| a scalar critic")]
+    scalar, base, points, seeds = [part.strip() for part in line.split("|")[2:6]]
+    assert scalar.startswith("`crr_scalar`: 70 %") and base.startswith("50 %")
+    assert points.startswith("+20 (+6 to +33)") and seeds == "0"  # Newcombe's interval, by hand
+    assert "the random watcher" not in text
+
+
 @pytest.mark.parametrize(
     ("study", "row"), [("smoke", "crr_memory"), pytest.param("smoke_pixels", "crr_pixels", marks=pytest.mark.slow)]
 )
