@@ -1,4 +1,4 @@
-"""`armchair ingest`: recorded episodes, or any RLDS/TFDS or Sketchy folder, into a store."""
+"""`armchair ingest`: recorded episodes, or anybody's log of a known kind, into a store."""
 
 from beam_jobs.config import IngestConfig
 from beam_jobs.options import beam_options, parse

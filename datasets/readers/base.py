@@ -89,7 +89,8 @@ def joined_action(parts: Mapping[str, np.ndarray], where: str, repairs: list[str
     numeric = all(part.dtype.kind in "biuf" for part in parts.values())
     if not numeric or not any(part.dtype.kind == "f" for part in parts.values()):
         raise BadEpisodeError(f"{where} has no action of real numbers (found: {found}): only such episodes can be kept")
-    action = np.concatenate([p.reshape(len(p), -1).astype(np.float32) for p in parts.values()], axis=1)  # [T, A]
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        action = np.concatenate([p.reshape(len(p), -1).astype(np.float32) for p in parts.values()], axis=1)  # [T, A]
     if list(parts) != ["action"] or parts["action"].dtype != np.float32 or parts["action"].ndim != 2:
         repairs.append(f"action was {found} and is now float32[{action.shape[1]}] in that order.")
     return action
