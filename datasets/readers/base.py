@@ -14,6 +14,7 @@ import numpy as np
 
 from datasets import schema
 from datasets.episode import Episode
+from datasets.errors import BadEpisodeError
 from datasets.rewards import RewardSequence
 
 
@@ -71,3 +72,25 @@ def content_id(fields: Mapping[str, np.ndarray]) -> str:
         else:
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
+
+
+def joined_action(parts: Mapping[str, np.ndarray], where: str, repairs: list[str]) -> np.ndarray:
+    """float32[T, A] from one tensor of floats, or from several tensors of numbers, in their order.
+
+    Args:
+      parts: name -> [T, ...]; `action` alone, if it is whole.
+      where: the episode, for messages.
+      repairs: gets a sentence if the action was anything else before.
+
+    Raises:
+      BadEpisodeError: if there is none, or none of real numbers.
+    """
+    found = ", ".join(f"{k} {part.dtype}{list(part.shape[1:])}" for k, part in parts.items()) or "none"
+    numeric = all(part.dtype.kind in "biuf" for part in parts.values())
+    if not numeric or not any(part.dtype.kind == "f" for part in parts.values()):
+        raise BadEpisodeError(f"{where} has no action of real numbers (found: {found}): only such episodes can be kept")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        action = np.concatenate([p.reshape(len(p), -1).astype(np.float32) for p in parts.values()], axis=1)  # [T, A]
+    if list(parts) != ["action"] or parts["action"].dtype != np.float32 or parts["action"].ndim != 2:
+        repairs.append(f"action was {found} and is now float32[{action.shape[1]}] in that order.")
+    return action

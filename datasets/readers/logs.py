@@ -3,14 +3,21 @@
 from pathlib import Path
 
 from datasets.errors import StoreError
-from datasets.readers import rl_unplugged
+from datasets.readers import hdf5, rl_unplugged
 from datasets.readers.base import NO_DEFAULTS, Defaults, Log
+from datasets.readers.d4rl import D4rlLog
+from datasets.readers.minari import MinariLog
 from datasets.readers.rlds import RldsLog
+from datasets.readers.robomimic import RobomimicLog
 from datasets.readers.sketchy import SketchyLog
+
+_HDF5 = (RobomimicLog, MinariLog, D4rlLog)
+_PICKLES = (".pkl", ".pickle")
 
 
 def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
-    """The logs in a folder: each RLDS/TFDS dataset and each task of RL Unplugged at any depth, or else one Sketchy log.
+    """The logs in a folder: each RLDS/TFDS dataset, task of RL Unplugged, and HDF5 file (robomimic's and robosuite's,
+    Minari's, D4RL's) at any depth, or else one Sketchy log. An HDF5 file of no known layout is a log of one problem.
 
     Raises:
       StoreError: if there is no such folder or nothing known in it.
@@ -21,15 +28,24 @@ def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
     tasks = {shard.parent for shard in path.rglob("train-*") if rl_unplugged.is_shard(shard)}
     logs: list[Log] = [RldsLog(folder, defaults) for folder in _in_sight(datasets, path)]
     logs += [rl_unplugged.open_task(folder, defaults) for folder in _in_sight(tasks, path)]
+    files = _in_sight({file for file in path.rglob("*") if hdf5.is_hdf5(file)}, path)
+    in_hdf5 = [hdf5.open_file(file, defaults, _HDF5) for file in files]
+    logs += [log for log in in_hdf5 if not isinstance(log, hdf5.StrayFile)]
     logs = logs or [SketchyLog(path, defaults)]
+    logs += [log for log in in_hdf5 if isinstance(log, hdf5.StrayFile)]
     if logs := [log for log in logs if log.files()]:
         return logs
+    if pickles := sorted(file for file in path.rglob("*") if file.suffix in _PICKLES):
+        raise StoreError(
+            f"{path} holds pickles ({pickles[0].name}) and no log: a pickle can run any code when it is opened, so "
+            "none is; export it as HDF5 or RLDS where you trust it"
+        )
     raise StoreError(
         f"{path} holds neither an RLDS/TFDS dataset in TFRecord files (with features.json), nor RL Unplugged's shards, "
-        "nor Sketchy episode files: check the path"
+        "nor HDF5 files of robomimic, robosuite, Minari or D4RL, nor Sketchy episode files: check the path"
     )
 
 
-def _in_sight(folders: set[Path], root: Path) -> list[Path]:
+def _in_sight(paths: set[Path], root: Path) -> list[Path]:
     """Those that are not hidden, sorted."""
-    return sorted(f for f in folders if not any(part.startswith(".") for part in f.relative_to(root).parts))
+    return sorted(f for f in paths if not any(part.startswith(".") for part in f.relative_to(root).parts))
