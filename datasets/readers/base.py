@@ -14,6 +14,7 @@ import numpy as np
 
 from datasets import schema
 from datasets.episode import Episode
+from datasets.errors import BadEpisodeError
 from datasets.rewards import RewardSequence
 
 
@@ -71,3 +72,25 @@ def content_id(fields: Mapping[str, np.ndarray]) -> str:
         else:
             digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:32]
+
+
+def join_action(parts: Mapping[str, np.ndarray], where: str, repairs: list[str]) -> np.ndarray:
+    """float32[T, A] from one tensor of floats, or from several tensors of numbers, in sorted order.
+
+    Args:
+      parts: name -> [T, ...]; `action` alone needs no word.
+      where: the episode, for messages.
+      repairs: gets a sentence if something had to be changed.
+
+    Raises:
+      BadEpisodeError: if there is none, or none that is made of real numbers.
+    """
+    names = sorted(parts)
+    found = ", ".join(f"{k} {parts[k].dtype}{list(parts[k].shape[1:])}" for k in names) or "none"
+    numeric = all(part.dtype.kind in "biuf" for part in parts.values())
+    if not numeric or not any(part.dtype.kind == "f" for part in parts.values()):
+        raise BadEpisodeError(f"{where} has no action of real numbers (found: {found}): only such episodes can be kept")
+    action = np.concatenate([parts[k].reshape(len(parts[k]), -1).astype(np.float32) for k in names], axis=1)  # [T, A]
+    if names != ["action"] or parts["action"].dtype != np.float32 or parts["action"].ndim != 2:
+        repairs.append(f"action was {found} and is now float32[{action.shape[1]}] in that order.")
+    return action

@@ -19,7 +19,7 @@ from datasets import features, video
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import BadEpisodeError, StoreError
 from datasets.readers import tfrecords
-from datasets.readers.base import NO_DEFAULTS, Defaults, Reading, content_id
+from datasets.readers.base import NO_DEFAULTS, Defaults, Reading, content_id, join_action
 
 # NAME-SPLIT.tfrecord-00000-of-00005; EnvLogger and our recorder, which append, leave out the total.
 _SHARD = re.compile(r"(?P<name>.+)-(?P<split>[^-.]+)\.tfrecord-(?P<number>\d+)(-of-(?P<total>\d+))?")
@@ -115,7 +115,7 @@ def to_episode(
     observation = {k.removeprefix("observation/"): v for k, v in steps.items() if k.partition("/")[0] == "observation"}
     if not observation:
         raise BadEpisodeError(f"{where} has no observation among {', '.join(steps)}: give RLDS episodes")
-    action = _action({k: v for k, v in steps.items() if k.partition("/")[0] == "action"}, where, repairs)
+    action = join_action({k: v for k, v in steps.items() if k.partition("/")[0] == "action"}, where, repairs)
     absent = [k for k in ("reward", "discount", *_FLAGS) if k not in steps]
     if absent:
         repairs.append(f"{', '.join(absent)} were absent and are now what an unrewarded, unfinished episode has.")
@@ -160,19 +160,6 @@ def _text(name: str, raw: np.ndarray) -> np.ndarray:
         return np.array([x.decode() for x in raw], object)
     except UnicodeDecodeError as error:
         raise BadEpisodeError(f"the step field {name} is declared as text but is not UTF-8 ({error})") from error
-
-
-def _action(parts: Mapping[str, np.ndarray], where: str, repairs: list[str]) -> np.ndarray:
-    """float32[T, A] from one tensor of floats, or from several tensors of numbers, in sorted order."""
-    names = sorted(parts)
-    found = ", ".join(f"{k} {parts[k].dtype}{list(parts[k].shape[1:])}" for k in names) or "none"
-    numeric = all(part.dtype.kind in "biuf" for part in parts.values())
-    if not numeric or not any(part.dtype.kind == "f" for part in parts.values()):
-        raise BadEpisodeError(f"{where} has no action of real numbers (found: {found}): only such episodes can be kept")
-    action = np.concatenate([parts[k].reshape(len(parts[k]), -1).astype(np.float32) for k in names], axis=1)  # [T, A]
-    if names != ["action"] or parts["action"].dtype != np.float32 or parts["action"].ndim != 2:
-        repairs.append(f"action was {found} and is now float32[{action.shape[1]}] in that order.")
-    return action
 
 
 def _our_metadata(said: Mapping[str, Any]) -> EpisodeMetadata:
