@@ -8,7 +8,7 @@ from datasets.readers.base import NO_DEFAULTS, Defaults
 
 @dataclasses.dataclass(frozen=True)
 class IngestConfig:
-    """Takes recorded episodes, or any RLDS/TFDS, RL Unplugged or Sketchy folder, into a store.
+    """Takes recorded episodes, or any RLDS/TFDS, RL Unplugged, LeRobot or Sketchy folder, into a store.
 
     Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
     """
