@@ -253,6 +253,8 @@ def read_pictures(stretch: Stretch, num_frames: int, rate_hz: float) -> np.ndarr
     try:
         with av.open(str(stretch.file)) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise ValueError("its codec is not known")
             stream.codec_context.thread_count = 1
             unit = stream.time_base or 1
             start = (stream.start_time or 0) * unit
@@ -263,11 +265,13 @@ def read_pictures(stretch: Stretch, num_frames: int, rate_hz: float) -> np.ndarr
                 if time >= stretch.end - half:
                     break
                 if time >= stretch.begin - half:
+                    if frame.is_corrupt:
+                        raise ValueError(f"frame {number} is damaged")
                     if number < num_frames:
                         pixels = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # [H, W, 3]
                         pictures[number] = video.encode_jpeg(pixels[None])[0]
                     number += 1
-    except (av.FFmpegError, IndexError) as error:
+    except (av.FFmpegError, LookupError, ValueError, ArithmeticError) as error:
         raise BadEpisodeError(f"{stretch.file} cannot be read ({error}): restore it from a copy") from error
     if number != num_frames:
         raise BadEpisodeError(f"{stretch.file} has {number} frames for {num_frames} rows: restore both from a copy")

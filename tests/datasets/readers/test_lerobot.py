@@ -458,6 +458,21 @@ def test_stretches_are_found_in_any_video(tmp_path, gop, options):
         read_pictures(Stretch(tmp_path / "x.mp4", 50 / 30, 65 / 30), 15, 30)
 
 
+def test_a_video_with_any_byte_wrong_is_read_or_told(tmp_path):
+    _mp4(tmp_path / "x.mp4", range(40, 80, 4))
+    whole, rng, told = (tmp_path / "x.mp4").read_bytes(), np.random.default_rng(0), 0
+    for _ in range(200):
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=rng.integers(1, 4)):
+            content[place] = rng.integers(256)
+        (tmp_path / "y.mp4").write_bytes(content)
+        try:
+            assert len(read_pictures(Stretch(tmp_path / "y.mp4", 0.3), 7, _FPS)) == 7
+        except BadEpisodeError:
+            told += 1
+    assert 20 < told < 180
+
+
 def test_a_camera_without_videos_and_one_of_depth_are_told_once(tmp_path):
     dataset = _Dataset(tmp_path)
     declared = _features(dataset.columns[0], (*_CAMERAS, "observation.images.depth"))
