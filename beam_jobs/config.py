@@ -9,8 +9,8 @@ from datasets.readers.base import NO_DEFAULTS, Defaults
 
 @dataclasses.dataclass(frozen=True)
 class IngestConfig:
-    """Takes recorded episodes into a store: any folder of RLDS/TFDS, RL Unplugged or Sketchy, and any HDF5 files of
-    robomimic, robosuite, Minari or D4RL.
+    """Takes recorded episodes into a store: any folder of RLDS/TFDS, RL Unplugged, LeRobot or Sketchy, and any HDF5
+    files of robomimic, robosuite, Minari or D4RL.
 
     Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
     """
