@@ -20,7 +20,7 @@ STAGES: Mapping[str, str] = {
     "demo": "the whole loop, from recording to a report: start here",
     "doctor": "check this machine and this installation, and say what to do",
     "collect": "record episodes with a scripted expert or a policy",
-    "ingest": "put recorded episodes, or any RLDS/TFDS folder, into a store",
+    "ingest": "put recorded episodes, or anybody's logs, into a store; ingest inspect: look into them",
     "export": "write episodes in a format that others read: rlds, robomimic, mp4",
     "store": "look into a store: ls, info, query, save, saved, verify, rebuild-index, backup",
     "stats": "describe a data set: statistics, and a page with plots and videos",

@@ -3,6 +3,9 @@
 import dataclasses
 import enum
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from datasets.readers.base import NO_DEFAULTS, Defaults
 
@@ -66,7 +69,7 @@ class ExportConfig:
     """Folder of the store."""
     out: Path
     """Folder to write; an export that was stopped goes on."""
-    format: Format
+    format: Annotated[Format, tyro.conf.EnumChoicesFromValues]
     """Of what is written."""
     query: str = ""
     """Which episodes, for example "task_id=lift_green verdict=success"; empty: all of them."""

@@ -219,7 +219,7 @@ class TestJob:
         rows = store.query(Query())
         for row in (rows[1], rows[5]):
             row.path.write_bytes(row.path.read_bytes()[:-20])
-        arguments = ["export", "--store", str(store.root), "--out", str(tmp_path / "out"), "--format", "RLDS"]
+        arguments = ["export", "--store", str(store.root), "--out", str(tmp_path / "out"), "--format", "rlds"]
         assert cli.main(arguments) == 2
         told = capsys.readouterr()
         assert rows[1].episode_id in told.out and rows[5].episode_id in told.out
@@ -239,7 +239,7 @@ class TestJob:
     def test_killed_and_started_again_is_complete(self, tmp_path):
         store = make_store(tmp_path / "store", 12, image_size=(64, 64))
         command = [sys.executable, "-m", "armchair", "export", "--store", store.root, "--out", tmp_path / "out",
-                   "--format", "MP4"]  # fmt: skip
+                   "--format", "mp4"]  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while not list((tmp_path / "out").glob("*.mp4")):
             assert process.poll() is None
@@ -269,3 +269,19 @@ class TestJob:
         with pytest.raises(ArmchairError, match="datasets blind and some have different"):
             export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
         assert export(ExportConfig(store.root, tmp_path / "out", Format.RLDS, query="dataset=blind")).episodes == 1
+
+
+def test_what_robomimic_gets_comes_back(store, tmp_path):
+    export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
+    for episode, row in zip(read_back(tmp_path / "out"), store.query(Query()), strict=True):
+        ours = store.read(row)
+        assert episode.num_steps == ours.num_steps
+        np.testing.assert_array_equal(episode.action[:-1], ours.action[:-1])
+        np.testing.assert_array_equal(episode.reward[:-1], ours.reward[:-1])
+        np.testing.assert_array_equal(episode.is_terminal, ours.is_terminal)
+        np.testing.assert_array_equal(episode.discount[:-1], ours.discount[:-1])
+        assert episode.observation.keys() == {name.replace("/", "_") for name in ours.observation}
+        for name in ("sawyer/joints/angle", "gripper/grasp"):
+            np.testing.assert_array_equal(episode.observation[name.replace("/", "_")], ours.observation[name])
+        assert (episode.metadata.task_id, episode.metadata.robot) == ("lift_green", "fake")
+        assert episode.metadata.tags == ("valid" if row.split == "test" else "train")

@@ -551,7 +551,7 @@ def test_damaged_metadata_of_version_3_are_one_sentence(tmp_path, name):
 def test_an_info_of_something_else_is_no_dataset(tmp_path):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta/info.json").write_text('{"name": "x"}')
-    with pytest.raises(StoreError, match="nor a LeRobot dataset"):
+    with pytest.raises(StoreError, match="nor LeRobot datasets"):
         open_logs(tmp_path)
 
 
