@@ -50,7 +50,7 @@ _STEPS, _SIZE, _BATCH = 100, 64, 256  # frames an episode, pixels of a side, tra
 _VECTOR, _ACTION = 24, 7
 _CAMERA, _STATE = "pixels/wrist", "state"
 _SHUFFLED = 2_000  # steps in the buffer that shuffles RLDS: 20 episodes
-_FUSED = 100  # steps a call of the learner, as in training
+_FUSED, _FUSED_STRETCHES = 100, 20  # steps a call of the learner; of one with a memory, which take longer
 _STRETCHES, _MEMORY = 64, MemoryConfig(256)  # in a batch of a learner with a memory: as many cells as it has units
 _EPISODES_SERVED = 100  # in the replay: what one draws costs the same however many there are
 _DISK, _RLDS, _LEROBOT = "frames on disk", "RLDS, through TFDS", "Parquet and MP4, as LeRobot"
@@ -266,7 +266,7 @@ def memory_share(transitions: Transitions, config: Config) -> list[float]:
     """What part of a step of CRR on vectors the in-memory feed takes; one for each round."""
     seen, bare = vectors(transitions)
     feed = TransitionFeed(seen, bare, [Group(np.arange(len(bare), dtype=np.int32), _BATCH)], config.seed)
-    return shares_of_step(feed, CrrConfig(), feed, config)
+    return shares_of_step(feed, CrrConfig(), feed, _FUSED, config)
 
 
 def reverb_share(transitions: Transitions, config: Config) -> list[float]:
@@ -284,17 +284,20 @@ def reverb_share(transitions: Transitions, config: Config) -> list[float]:
             one = dataclasses.replace(bare, **{name: getattr(bare, name)[rows] for name in names})
             writer.write(bare.observation[_STATE][one.frame[0] : one.next_frame[-1] + 1], one)
         with replay.Sampler(address, SequenceBatch, _STRETCHES) as sampler:
-            return shares_of_step(sampler, CrrConfig(memory=_MEMORY), from_memory, config)
+            return shares_of_step(sampler, CrrConfig(memory=_MEMORY), from_memory, _FUSED_STRETCHES, config)
 
 
-def shares_of_step(feed: Any, method: CrrConfig, learner_feed: Any, config: Config) -> list[float]:
-    """Processor time of a batch from `feed` in that of a step of a learner, which `learner_feed` gives batches."""
+def shares_of_step(feed: Any, method: CrrConfig, learner_feed: Any, steps: int, config: Config) -> list[float]:
+    """Processor time of a batch from `feed` in that of a step of a learner, which `learner_feed` gives batches.
+
+    Over so many steps a call, three calls a round.
+    """
     learner = CrrLearner(method, learner_feed, _VECTOR, _ACTION, config.seed)
 
     @tf.function
     def gather(first: tf.Tensor) -> tf.Tensor:
         total = tf.zeros(())
-        for step in tf.range(first, first + _FUSED):
+        for step in tf.range(first, first + steps):
             total += tf.add_n([tf.reduce_sum(tf.cast(part, tf.float32)) for part in feed(step)])
         return total
 
@@ -308,7 +311,7 @@ def shares_of_step(feed: Any, method: CrrConfig, learner_feed: Any, config: Conf
         return gather(tf.constant(0, tf.int64)).numpy()
 
     def learn_once() -> Any:
-        return learner.run(_FUSED)
+        return learner.run(steps)
 
     gather_once(), learn_once()
     return [seconds_of(gather_once) / seconds_of(learn_once) for _ in range(config.rounds)]

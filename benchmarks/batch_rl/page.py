@@ -92,7 +92,10 @@ def _ablations(found: Results) -> list[str]:
     if not lines:
         return []
     head = ["| change | with it | without it (`crr_all_data`, `crr`) | points | seeds |", "|---|---|---|---|---|"]
-    return ["", "What a change of CRR does (last policy):", "", *head, *lines]
+    told = """\
+What a change of CRR does to the last policy, over all seeds together. Intervals are over episodes; what another seed
+would do, they do not say: see each seed above."""
+    return ["", *told.splitlines(), "", *head, *lines]
 
 
 def _foretold(found: Results) -> str:
