@@ -473,19 +473,30 @@ def test_a_video_with_any_byte_wrong_is_read_or_told(tmp_path):
     assert 20 < told < 180
 
 
-def test_a_camera_without_videos_and_one_of_depth_are_told_once(tmp_path):
-    dataset = _Dataset(tmp_path)
-    declared = _features(dataset.columns[0], (*_CAMERAS, "observation.images.depth"))
-    declared["observation.images.depth"]["info"]["video.is_depth_map"] = True
-    dataset.info["features"] = declared
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_a_camera_without_videos_and_one_of_depth_are_told_once(tmp_path, version):
+    absent, depth, seen = "observation.images.absent", "observation.images.depth", _CAMERAS[0]
+    dataset = _Dataset(tmp_path, version, cameras=(seen, depth, absent))
+    dataset.info["features"] = _features(dataset.columns[0], dataset.cameras)
+    dataset.info["features"][depth]["info"]["video.is_depth_map"] = True
     dataset.write()
-    shutil.rmtree(tmp_path / "videos/chunk-000" / _CAMERAS[1])
-    shutil.rmtree(tmp_path / "videos/chunk-001" / _CAMERAS[1])
+    for folder in tmp_path.rglob(absent):
+        shutil.rmtree(folder)
     readings = _readings(tmp_path)
     assert [sorted(reading.episode.observation) for reading in readings] == [["images/top", "state"]] * 3
-    depth, absent = readings[0].problems
-    assert "images.depth is left out" in depth and "images.wrist is left out" in absent and "has no video" in absent
+    no_video, no_colours = readings[0].problems
+    assert f"{absent} is left out" in no_video and "has no video of it" in no_video
+    assert f"{depth} is left out" in no_colours and "it is depth" in no_colours
     assert not readings[1].problems and not readings[2].problems
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_rows_that_the_metadata_promise_and_the_table_lacks_are_told(tmp_path, version):
+    dataset = _Dataset(tmp_path, version, cameras=())
+    dataset.columns[1] = {name: column[:6] for name, column in dataset.columns[1].items()}
+    readings = _readings(dataset.write())
+    assert [reading.episode is None for reading in readings] == [False, True, False]
+    assert "episode 1 has 6 rows of 7" in readings[1].problems[0]
 
 
 def test_episodes_that_the_metadata_do_not_list(tmp_path):
