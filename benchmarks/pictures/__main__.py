@@ -141,7 +141,7 @@ def _preamble(options: Options, load: float, parameters: int) -> str:
   bytes, batch {BATCH}; medians of {options.rounds} rounds, each run a fresh process
 - On a machine that does other things as well, the fastest ten batches of all rounds are nearest to what idle cores do
 - {" ".join(TORCH.requirements)}, eager, as many threads as cores, fused Adam
-- {" ".join(JAX.requirements)}, by hand, ten batches a call
+- {" ".join(JAX.requirements)}, by hand, a batch a call
 - CRR: default sizes, small encoder, batch {BATCH}; a transition has two frames a camera, before and after. Our threads
   are `pipeline.threads.for_pictures`; on two cores, `for_dense_learners` sets the same
 """
