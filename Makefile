@@ -6,7 +6,7 @@
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
 #   make bench-feeds           of these, how fast training batches come, and how fast from other formats (5 minutes)
 #   make bench-learners        training speed beside other libraries (half an hour; some GB of downloads once)
-#   make bench-pictures        speed of models from pictures beside PyTorch (ten minutes; some GB of downloads once)
+#   make bench-pictures        speed of models from pictures beside PyTorch and JAX (ten minutes; some GB of downloads once)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
