@@ -6,17 +6,17 @@ python -m beam_jobs.export --store runs/store --out runs/rlds --format rlds --re
 Interrupted, it goes on where it was: see `beam_jobs.parts`.
 """
 
-import dataclasses
+import functools
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import parts
 from beam_jobs.config import ExportConfig, Format
-from beam_jobs.options import beam_options, run_as_script
-from beam_jobs.parts import Job, Summary
-from datasets.store import EpisodeRow, Store
-from datasets.writers import base
+from beam_jobs.options import run_as_script
+from beam_jobs.parts import Summary
+from datasets.features import StepSpec
+from datasets.store import EpisodeRow
 from datasets.writers.base import Writer
 from datasets.writers.mp4 import Mp4Writer
 from datasets.writers.rlds import RldsWriter
@@ -31,26 +31,21 @@ def export(config: ExportConfig, options: PipelineOptions | None = None) -> Summ
       options: Beam's; by default FnApiRunner in this process.
 
     Raises:
-      ArmchairError: as `parts.run`, and if the query selects nothing or episodes of several kinds.
+      ArmchairError: as `parts.run`.
     """
-    config = dataclasses.replace(config, store=config.store.absolute(), out=config.out.absolute())
-    store = Store.open(config.store)
-    query = store.parse(config.query)
-    rows = store.query(query, require=True)
-    plan = {name: str(getattr(config, name)) for name in ("format", "rewards", "task", "name")} | {"query": str(query)}
-    job = Job("export", config.store, config.out, plan, config.rewards, config.task)
-    return parts.run(job, _writer(config, store, rows), rows, options or beam_options())
+    decides = {"format": str(config.format), "name": config.name}
+    return parts.run("export", config, functools.partial(_writer, config), options, decides)[0]
 
 
-def _writer(config: ExportConfig, store: Store, rows: Sequence[EpisodeRow]) -> Writer:
-    spec = base.spec_of(store, rows)
+def _writer(config: ExportConfig, spec: StepSpec, rows: Sequence[EpisodeRow]) -> Writer:
+    del rows  # these formats need not know how many there are
     match config.format:
         case Format.RLDS:
             return RldsWriter(config.name, spec)
         case Format.ROBOMIMIC:
             return RobomimicWriter(config.name, spec)
         case Format.MP4:
-            return Mp4Writer(config.store, spec)
+            return Mp4Writer(config.store.absolute(), spec)
 
 
 def main(config: ExportConfig, options: PipelineOptions) -> None:

@@ -8,27 +8,28 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_jobs import journal
+from beam_jobs.options import beam_options
 from datasets import files
 from datasets.console import print_facts
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError
+from datasets.features import StepSpec
 from datasets.reward_source import RewardKind, RewardSource, reward_function
 from datasets.store import EpisodeRow, Store
-from datasets.writers.base import Part, Writer, parts_of
+from datasets.writers.base import Part, Writer, parts_of, spec_of
 
 _CARD, _WORK = "armchair.json", ".parts"
 _WRITTEN, _BAD = "written", "bad"
-LOGGED = "logged"
-"""Rewards as they are in the episodes."""
+_LOGGED = "logged"  # rewards as they are in the episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +40,32 @@ class Job:
     store: Path  # of the store, absolute
     out: Path  # folder to write, absolute
     plan: Mapping[str, str]  # what decides the output, besides the episodes
-    rewards: str = LOGGED  # that episodes come with: logged, none, sketch or model:<model id>
-    task: str = ""  # that sketches rate
+    rewards: str  # that episodes come with: logged, none, sketch or model:<model id>
+    task: str  # that sketches rate
+
+
+class Config(Protocol):
+    """What all jobs of this kind are told."""
+
+    @property
+    def store(self) -> Path:
+        """Folder of the store."""
+
+    @property
+    def out(self) -> Path:
+        """Folder to write."""
+
+    @property
+    def query(self) -> str:
+        """Which episodes."""
+
+    @property
+    def rewards(self) -> str:
+        """That episodes come with."""
+
+    @property
+    def task(self) -> str:
+        """That sketches rate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,19 +90,40 @@ class Summary:
             )
 
 
-def run(job: Job, writer: Writer, rows: Sequence[EpisodeRow], options: PipelineOptions) -> Summary:
+def run(
+    name: str,
+    config: Config,
+    make_writer: Callable[[StepSpec, Sequence[EpisodeRow]], Writer],
+    options: PipelineOptions | None,
+    decides: Mapping[str, str],
+) -> tuple[Summary, list[EpisodeRow]]:
     """Writes all parts, and what describes the whole.
 
     Args:
-      job: what, and where to.
-      writer: how.
-      rows: the episodes, in order.
-      options: Beam's.
+      name: of the job.
+      config: which episodes, and where to.
+      make_writer: how: from what all episodes have, and their rows, in order.
+      options: Beam's; by default FnApiRunner in this process.
+      decides: what decides the output besides the fields of `Config`.
+
+    Returns:
+      What was written, and the rows of the episodes in it.
 
     Raises:
-      ArmchairError: if the writer cannot hold the episodes, rewards are missing, the folder holds something else, or no
-        episode can be read. Single bad episodes do not raise: see the summary.
+      ArmchairError: if the query selects nothing or episodes of several kinds, the writer cannot hold them, rewards are
+        missing, the folder holds something else, or no episode can be read. Single bad episodes do not raise.
     """
+    store = Store.open(config.store.absolute())
+    query = store.parse(config.query)
+    rows = store.query(query, require=True)
+    plan = {**decides, "query": str(query), "rewards": config.rewards, "task": config.task}
+    job = Job(name, store.root, config.out.absolute(), plan, config.rewards, config.task)
+    summary = _run(job, make_writer(spec_of(store, rows), rows), rows, options or beam_options())
+    left_out = {episode_id for episode_id, _ in summary.problems}
+    return summary, [row for row in rows if row.episode_id not in left_out]
+
+
+def _run(job: Job, writer: Writer, rows: Sequence[EpisodeRow], options: PipelineOptions) -> Summary:
     writer.check(rows)
     _rewards(Store.open(job.store), rows, job)  # whether all are there
     ids = hashlib.sha256("\n".join(row.episode_id for row in rows).encode()).hexdigest()
@@ -203,7 +249,7 @@ class _Reader:
 
 def _rewards(store: Store, rows: Sequence[EpisodeRow], job: Job) -> Any:
     """As `reward_function`; None for those that are in the episodes."""
-    if job.rewards == LOGGED:
+    if job.rewards == _LOGGED:
         return None
     source = RewardSource.parse(job.rewards)
     if source.kind == RewardKind.SKETCH and not job.task:

@@ -6,7 +6,6 @@ python -m beam_jobs.stats --store runs/store --out runs/card --query dataset=bri
 The numbers are the same whatever the runner and however often it was stopped: see `beam_jobs.parts`.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from matplotlib.figure import Figure
 
 from beam_jobs import parts
 from beam_jobs.config import StatsConfig
-from beam_jobs.options import beam_options, run_as_script
-from beam_jobs.parts import Job, Summary
+from beam_jobs.options import run_as_script
+from beam_jobs.parts import Summary
 from datasets import video
+from datasets.features import StepSpec
 from datasets.store import EpisodeRow, Store
-from datasets.writers import base
 from datasets.writers.statistics import StatisticsWriter, read_statistics
 from pipeline.report import Report, Video
 
@@ -40,19 +39,16 @@ def stats(config: StatsConfig, options: PipelineOptions | None = None) -> Summar
       options: Beam's; by default FnApiRunner in this process.
 
     Raises:
-      ArmchairError: as `parts.run`, and if the query selects nothing or episodes of several kinds.
+      ArmchairError: as `parts.run`.
     """
-    config = dataclasses.replace(config, store=config.store.absolute(), out=config.out.absolute())
+    summary, rows = parts.run("stats", config, _writer, options, {})
     store = Store.open(config.store)
-    query = store.parse(config.query)
-    rows = store.query(query, require=True)
-    writer = StatisticsWriter(base.spec_of(store, rows), sum(row.num_steps for row in rows))
-    plan = {"query": str(query), "rewards": config.rewards, "task": config.task}
-    job = Job("stats", config.store, config.out, plan, config.rewards, config.task)
-    summary = parts.run(job, writer, rows, options or beam_options())
-    left_out = {episode_id for episode_id, _ in summary.problems}
-    write_card(config.out, store, [row for row in rows if row.episode_id not in left_out], str(query))
+    write_card(config.out, store, rows, str(store.parse(config.query)))
     return summary
+
+
+def _writer(spec: StepSpec, rows: Sequence[EpisodeRow]) -> StatisticsWriter:
+    return StatisticsWriter(spec, sum(row.num_steps for row in rows))
 
 
 def write_card(out: Path, store: Store, rows: Sequence[EpisodeRow], query: str) -> Path:
