@@ -27,7 +27,7 @@ STAGES: Mapping[str, str] = {
     "play": "turn an episode into a video, with its rewards under the picture",
     "sketch": "a page to draw rewards over videos; and sketches as files: export, import, simulate",
     "reward": "a reward model from sketches: train, report, compare",
-    "annotate": "write a reward model's predictions for every episode of a store",
+    "annotate": "write reward models' predictions for every episode of a store",
     "train": "train a policy from logged data only: bc, crr, d4pg, td3_bc, iql",
     "select": "rank trained policies without running them",
     "evaluate": "run a policy and report its success rate with an interval",

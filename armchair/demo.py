@@ -277,7 +277,7 @@ def _annotate(store: Path, model: Path) -> None:
     from beam_jobs.config import AnnotateConfig
 
     with stage("Annotate all history", "annotate", "--store", store, "--model", model):
-        annotate.annotate(AnnotateConfig(store, model)).print()
+        annotate.annotate(AnnotateConfig(store, (model,))).print()
 
 
 def _train(training: Training) -> Path:

@@ -1,10 +1,10 @@
-"""Rates every frame of history with a reward model.
+"""Rates every frame of history with reward models.
 
 ```
 python -m beam_jobs.annotate --store runs/store --model runs/reward --query "task_id=lift_green"
 ```
 Writes reward sequences, four bytes a frame, into side shards beside the episodes, which are never touched. Episodes
-that this model has rated already are left alone; each side shard appears whole or not at all, and does not depend on
+that a model has rated already are left alone; each side shard appears whole or not at all, and does not depend on
 what ran before or beside it. So the job can be interrupted, continued and repeated at will.
 """
 
@@ -15,7 +15,7 @@ import functools
 import gc
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +31,6 @@ from beam_jobs.config import AnnotateConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import video
 from datasets.console import print_facts
-from datasets.episode import Episode
 from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
 from datasets.features import ArraySpec
 from datasets.predictions import write_predictions
@@ -48,18 +47,19 @@ _RATED, _BAD = "rated", "bad"
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Episodes that are rated together, and the name of the side shard that holds the result."""
+    """Episodes that are rated together, and the name of the side shards that hold the result."""
 
     name: str
     rows: tuple[EpisodeRow, ...]
+    models: tuple[str, ...]  # ids of those that rate it
 
 
 @dataclasses.dataclass(frozen=True)
 class Rated:
-    """What the model says of a block."""
+    """What the models say of a block."""
 
     block: Block
-    values: Mapping[str, np.ndarray]  # episode id -> float32[T]
+    values: Mapping[str, Mapping[str, np.ndarray]]  # model id -> episode id -> float32[T]
     problems: Mapping[str, str]  # episode id -> why it cannot be rated
 
 
@@ -69,13 +69,14 @@ class Summary:
 
     rated: int
     frames: int
-    already: int  # rated by this model before
+    already: int  # rated by all the models before
+    models: int
     problems: tuple[tuple[str, str], ...]  # (episode id, what is wrong with it)
 
     def print(self) -> None:
         """A table on standard output."""
         facts = [
-            ("rated", f"{self.rated:,} episodes, {self.frames:,} frames"),
+            ("rated", f"{self.rated:,} episodes, {self.frames:,} frames, by {self.models} models"),
             ("rated before", f"{self.already:,} episodes"),
             ("bad", f"{len(self.problems):,} episodes"),
         ]
@@ -86,42 +87,58 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
     """Runs the job.
 
     Args:
-      config: which model, over which episodes.
+      config: which models, over which episodes.
       options: Beam's; by default FnApiRunner in this process.
 
     Raises:
-      ArmchairError: if store or model cannot be used at all, the query selects nothing, or the model needs what some
+      ArmchairError: if store or models cannot be used at all, the query selects nothing, or a model needs what some
         selected episodes do not have. Single bad episodes do not raise: see the summary.
     """
-    config = dataclasses.replace(config, store=config.store.absolute(), model=config.model.absolute())
-    card = export.load_card(config.model, "reward_model")
+    folders = tuple(folder.absolute() for folder in config.model)
+    config = dataclasses.replace(config, store=config.store.absolute(), model=folders)
+    cards = _cards(folders)
     store = Store.open(config.store)
     rows = store.query(store.parse(config.query), require=True)
-    _check_inputs(card, store, {row.dataset for row in rows})
-    store.register_model(card)
-    done = store.predicted_ids(card["model_id"])
-    todo = [row for row in rows if row.episode_id not in done]
+    for card in cards.values():
+        _check_inputs(card, store, {row.dataset for row in rows})
+    for card in cards.values():
+        store.register_model(card)
+    blocks = _blocks(rows, {model_id: store.predicted_ids(model_id) for model_id in cards})
+    todo = [row for block in blocks for row in block.rows]
     with journal.Journal(store.root) as notes:
         if todo:
             options = options or beam_options()
             frames = sum(row.num_steps for row in todo)
-            handler = RewardModelHandler(config, export.card_inputs(card), notes.directory)
+            handler = RewardModelHandler(config, notes.directory)
             with notes.progress("annotate", frames, options), beam.Pipeline(options=options) as pipeline:
                 # No grouping after this: a finished block is on disk, whatever happens to the others.
                 _ = (
                     pipeline
-                    | "blocks" >> beam.Create(_blocks(todo), reshuffle=True)
+                    | "blocks" >> beam.Create(blocks, reshuffle=True)
                     | "rate" >> RunInference(handler)
-                    | "write" >> beam.ParDo(_Write(store.root, card, notes.directory))
+                    | "write" >> beam.ParDo(_Write(store.root, cards, notes.directory))
                 )
+            notes.require(row.episode_id for row in todo)
         rated = [entry for entry in notes.entries.values() if entry["outcome"] == _RATED]
         bad = [entry for entry in notes.entries.values() if entry["outcome"] == _BAD]
     return Summary(
         rated=len(rated),
         frames=sum(entry["weight"] for entry in rated),
         already=len(rows) - len(todo),
+        models=len(cards),
         problems=tuple(sorted((entry["item"], entry["problem"]) for entry in bad)),
     )
+
+
+def _cards(folders: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Cards of the models in some folders, by id."""
+    cards: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        card = export.load_card(folder, "reward_model")
+        if card["model_id"] in cards:
+            raise ArmchairError(f"{folder} is model {card['model_id']}, which is named already: name it once")
+        cards[card["model_id"]] = card
+    return cards
 
 
 def _check_inputs(card: Mapping[str, Any], store: Store, datasets: Iterable[str]) -> None:
@@ -147,29 +164,43 @@ def _describe(spec: ArraySpec) -> str:
     return f"{spec.dtype}{list(spec.shape)}"
 
 
-def _blocks(rows: Sequence[EpisodeRow]) -> list[Block]:
-    """Groups rows, which come by (dataset, shard), by neighbourhood: the same rows always make the same blocks."""
+def _blocks(rows: Sequence[EpisodeRow], done: Mapping[str, Collection[str]]) -> list[Block]:
+    """Groups rows, which come by (dataset, shard), by neighbourhood: the same rows always make the same blocks.
+
+    Args:
+      rows: of all episodes.
+      done: model id -> episodes that it has rated already.
+    """
+    lacking = {row.episode_id: tuple(m for m, ids in done.items() if row.episode_id not in ids) for row in rows}
+    todo = sorted((row for row in rows if lacking[row.episode_id]), key=lambda row: lacking[row.episode_id])
     blocks = []
-    for (dataset, number), members in itertools.groupby(rows, lambda row: (row.dataset, row.shard // _BLOCK)):
+    for (models, dataset, number), members in itertools.groupby(
+        todo, lambda row: (lacking[row.episode_id], row.dataset, row.shard // _BLOCK)
+    ):
         block = tuple(members)
         digest = hashlib.sha256("\n".join(row.episode_id for row in block).encode()).hexdigest()[:8]
-        blocks.append(Block(f"{dataset}-{number:05d}-{digest}", block))
+        blocks.append(Block(f"{dataset}-{number:05d}-{digest}", block, models))
     return blocks
 
 
-class RewardModelHandler(ModelHandler[Block, Rated, Any]):
-    """Runs a reward model's SavedModel over the frames of a block. A worker loads it once."""
+class Models(dict[str, tuple[Any, dict[str, ArraySpec]]]):
+    """Model id -> the restored module, and what it looks at. A class, as Beam holds it by a weak reference."""
 
-    def __init__(self, config: AnnotateConfig, inputs: Mapping[str, ArraySpec], notes: Path):
+
+class RewardModelHandler(ModelHandler[Block, Rated, Models]):
+    """Runs reward models' SavedModels over the frames of a block. A worker loads them once."""
+
+    def __init__(self, config: AnnotateConfig, notes: Path):
         super().__init__(min_batch_size=1, max_batch_size=1)  # a block is many batches already
-        self._config, self._inputs, self._notes = config, inputs, notes
+        self._config, self._notes = config, notes
 
-    def load_model(self) -> Any:
-        """The restored module."""
-        return export.load_model(self._config.model, "reward_model")[0]
+    def load_model(self) -> Models:
+        """All of them."""
+        loaded = [export.load_model(folder, "reward_model") for folder in self._config.model]
+        return Models({card["model_id"]: (module, export.card_inputs(card)) for module, card in loaded})
 
     def run_inference(
-        self, batch: Sequence[Block], model: Any, inference_args: dict[str, Any] | None = None
+        self, batch: Sequence[Block], model: Models, inference_args: dict[str, Any] | None = None
     ) -> Iterator[Rated]:
         """Rates blocks, streaming their episodes: what is in memory at once does not grow with their number."""
         del inference_args
@@ -177,16 +208,24 @@ class RewardModelHandler(ModelHandler[Block, Rated, Any]):
             for block in batch:
                 yield self._rate(block, model)
 
-    def _rate(self, block: Block, model: Any) -> Rated:
-        read = functools.partial(_read_inputs, _store(self._config.store), self._inputs)
-        rater = Rater(model.predict, self._inputs, self._config.batch_size)
+    def _rate(self, block: Block, models: Models) -> Rated:
+        raters = {
+            model_id: Rater(module.predict, inputs, self._config.batch_size)
+            for model_id, (module, inputs) in models.items()
+            if model_id in block.models
+        }
+        names = frozenset(name for model_id in raters for name in models[model_id][1])
+        read = functools.partial(_read_frames, _store(self._config.store), names)
         problems = {}
         for row, episode in _read_ahead(read, block.rows):
             try:
-                rater.add(row.episode_id, episode.result())
+                frames = episode.result()
             except BadEpisodeError as error:
                 problems[row.episode_id] = str(error)
-        return Rated(block, rater.finish(), problems)
+                continue
+            for rater in raters.values():
+                rater.add(row.episode_id, frames)
+        return Rated(block, {model_id: rater.finish() for model_id, rater in raters.items()}, problems)
 
 
 @functools.lru_cache(maxsize=1)
@@ -194,19 +233,19 @@ def _store(root: Path) -> Store:
     return Store.open(root)
 
 
-def _read_inputs(store: Store, inputs: Mapping[str, ArraySpec], row: EpisodeRow) -> dict[str, np.ndarray]:
-    """What the model looks at: name -> [T, ...]. Raises BadEpisodeError."""
+def _read_frames(store: Store, names: Collection[str], row: EpisodeRow) -> dict[str, np.ndarray]:
+    """What models look at: name -> [T, ...], pictures decoded. Raises BadEpisodeError."""
     episode = store.read(row)
     if episode.num_steps != row.num_steps:
         raise BadEpisodeError(
             f"{row.path} has {episode.num_steps} steps, not {row.num_steps} as indexed: verify the store"
         )
-    return {name: _frames(episode, name, spec) for name, spec in inputs.items()}
+    specs = store.spec(row.dataset).observation
+    return {name: _frames(episode.observation[name], name, specs[name]) for name in names}
 
 
-def _frames(episode: Episode, name: str, spec: ArraySpec) -> np.ndarray:
-    stored = episode.observation[name]
-    frames = video.decode_frames(stored) if spec.is_image else stored.astype(spec.dtype)  # [T, ...]
+def _frames(stored: np.ndarray, name: str, spec: ArraySpec) -> np.ndarray:
+    frames = video.decode_frames(stored) if spec.is_image else stored  # [T, ...]
     if frames.shape[1:] != spec.shape:
         raise BadEpisodeError(f"{name} has shape {frames.shape[1:]} where its dataset says {spec.shape}: restore it")
     return frames
@@ -239,13 +278,13 @@ class Rater:
         self._values: list[np.ndarray] = []
 
     def add(self, episode_id: str, frames: Mapping[str, np.ndarray]) -> None:
-        """Takes the frames of one episode, name -> [T, ...]."""
+        """Takes the frames of one episode, name -> [T, ...]; there may be others than the model looks at."""
         length = len(next(iter(frames.values())))
         self._lengths[episode_id] = length
         start = 0
         while start < length:
             count = min(length - start, self._batch_size - self._filled)
-            for name, buffer in self._batch.items():
+            for name, buffer in self._batch.items():  # which also makes the frames of the model's dtype
                 buffer[self._filled : self._filled + count] = frames[name][start : start + count]
             self._filled += count
             start += count
@@ -278,25 +317,29 @@ class Rater:
 class _Write(beam.DoFn):
     """Rated -> nothing; side shards are the output."""
 
-    def __init__(self, store: Path, card: Mapping[str, Any], notes: Path):
+    def __init__(self, store: Path, cards: Mapping[str, Mapping[str, Any]], notes: Path):
         self._root, self._notes = store, notes
-        self._origin = (card["model_id"], card["model_hash"], card["task_id"])
+        self._origins = {i: (i, card["model_hash"], card["task_id"]) for i, card in cards.items()}
 
     def setup(self) -> None:
         self._writer = journal.Writer(self._notes)
 
     def process(self, rated: Rated) -> None:
-        store = _store(self._root)
         with self._writer.tells_fatal():
-            if rated.values:
-                path = store.prediction_path(self._origin[0], rated.block.name)
-                write_predictions(path, *self._origin, rated.values)
-                store.add_predictions(*self._origin, path)
+            for model_id, values in rated.values.items():
+                if values:
+                    self._write(model_id, rated.block.name, values)
         for row in rated.block.rows:
             if problem := rated.problems.get(row.episode_id):
                 self._writer.write(row.episode_id, _BAD, row.num_steps, problem=problem)
             else:
                 self._writer.write(row.episode_id, _RATED, row.num_steps)
+
+    def _write(self, model_id: str, name: str, values: Mapping[str, np.ndarray]) -> None:
+        store, origin = _store(self._root), self._origins[model_id]
+        path = store.prediction_path(model_id, name)
+        write_predictions(path, *origin, values)
+        store.add_predictions(*origin, path)
 
 
 @atexit.register

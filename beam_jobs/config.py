@@ -34,15 +34,15 @@ class IngestConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AnnotateConfig:
-    """Writes a reward model's predictions for every episode that a query selects and that has none of this model yet.
+    """Writes predictions of reward models for every episode that a query selects and that has none of them yet.
 
     Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
     """
 
     store: Path
     """Folder of the store."""
-    model: Path
-    """Folder of the reward model."""
+    model: tuple[Path, ...]
+    """Folders of reward models; several together read and decode each frame once."""
     query: str = ""
     """Which episodes, for example "task_id=lift_green verdict=success"; empty: all of them."""
     batch_size: int = 128

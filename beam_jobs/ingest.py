@@ -30,6 +30,7 @@ from datasets.readers.logs import open_logs
 from datasets.store import Store, check_dataset_name
 
 _ADDED, _DUPLICATE, _QUARANTINED = "added", "duplicate", "quarantined"
+_READ = "files"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,7 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
         options = options or beam_options()
         with notes.progress("ingest", total, options), beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "files" >> beam.Create(items, reshuffle=True) | "ingest" >> beam.ParDo(work)
+        notes.require(_all_of(file) for _, file in items)
         store.publish()
         return _summarise(notes)
 
@@ -115,6 +117,7 @@ class _IngestFile(beam.DoFn):
         with self._writer.tells_fatal():
             for reading in log.read(Path(item[1])):
                 self._take_in(reading, self._dataset or log.name)
+            self._writer.write(_all_of(item[1]), _READ, 0)
 
     def _take_in(self, reading: Reading, dataset: str) -> None:
         problems = list(reading.problems)
@@ -147,8 +150,13 @@ class _IngestFile(beam.DoFn):
         )
 
 
+def _all_of(file: str) -> str:
+    """How the journal calls a whole file; some readers call an episode like the file that it is in."""
+    return f"all of {file}"
+
+
 def _summarise(notes: journal.Journal) -> Summary:
-    entries = notes.entries.values()
+    entries = [entry for entry in notes.entries.values() if entry["outcome"] != _READ]
     added = [entry for entry in entries if entry["outcome"] == _ADDED]
     outcomes = notes.outcomes()
     return Summary(

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -89,6 +89,15 @@ class Journal:
                 entry = json.loads(line)
                 self.entries[entry["item"]] = entry
 
+    def require(self, items: Iterable[str]) -> None:
+        """Raises ArmchairError unless all these items are finished, whatever the runner says."""
+        self.poll()
+        if lost := [item for item in items if item not in self.entries]:
+            raise ArmchairError(
+                f"the runner says that it is done, but nothing is known of {len(lost)} things, such as {lost[0]}: run "
+                "the job again; what is done is not done again"
+            )
+
     def outcomes(self) -> Counter[str]:
         """How many items ended in which way."""
         return Counter(entry["outcome"] for entry in self.entries.values())
@@ -124,6 +133,8 @@ class Journal:
             try:
                 with worker_processes(options, log), _interruptible() as interrupted:
                     yield
+            except ArmchairError:
+                raise
             except Exception as error:
                 if interrupted.is_set():  # a runner takes it for an error of the code that it hit
                     raise KeyboardInterrupt from error

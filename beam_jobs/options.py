@@ -25,6 +25,8 @@ C = TypeVar("C")
 
 # Beam's own default is a DirectRunner that first tries to download another runner (Prism) from the internet.
 _DEFAULT_RUNNER = "FnApiRunner"
+# Beam's own runner for Dask loses data: see `beam_jobs.dask_runner`, which takes its place.
+_DASK, _DASK_NAMES = "beam_jobs.dask_runner.DaskRunner", ("DaskRunner", "dask")
 
 
 def parse(config: type[C], args: Sequence[str], program: str) -> tuple[C, list[str]]:
@@ -37,9 +39,18 @@ def beam_options(flags: Sequence[str] = ()) -> "PipelineOptions":
     """Beam's options from command-line flags; the runner is FnApiRunner, in this process, unless they name one.
 
     Raises:
-      ArmchairError: for a flag that Beam does not know, which Beam itself would ignore.
+      ArmchairError: for a flag that Beam does not know, which Beam itself would ignore, or Dask where it is not
+        installed.
     """
     from apache_beam.options import pipeline_options
+
+    runner = pipeline_options.PipelineOptions(list(flags)).view_as(pipeline_options.StandardOptions).runner
+    if runner in _DASK_NAMES:
+        runner = _DASK
+        try:
+            importlib.import_module("beam_jobs.dask_runner")  # from now on Beam knows its options
+        except ModuleNotFoundError as error:
+            raise ArmchairError(f"{error}: install it with `pip install 'armchair[dask]'`") from error
 
     class Parser(pipeline_options._BeamArgumentParser):
         def error(self, message: str) -> NoReturn:
@@ -52,9 +63,19 @@ def beam_options(flags: Sequence[str] = ()) -> "PipelineOptions":
     if unknown:
         raise ArmchairError(f"there is no option {unknown[0]}: see `--help`; what it does not list is handed to Beam")
     options = pipeline_options.PipelineOptions(list(flags))
-    standard = options.view_as(pipeline_options.StandardOptions)
-    standard.runner = standard.runner or _DEFAULT_RUNNER
+    options.view_as(pipeline_options.StandardOptions).runner = runner or _DEFAULT_RUNNER
     return options
+
+
+def _processes_here(options: "PipelineOptions") -> int:
+    """How many workers are to run in processes of their own on this machine, 0 if none."""
+    from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+
+    direct, told = options.view_as(DirectOptions), options.get_all_options()
+    on_dask = options.view_as(StandardOptions).runner == _DASK and not (told["address"] or told["scheduler_file"])
+    if on_dask or direct.direct_running_mode == "multi_processing":
+        return direct.direct_num_workers or os.cpu_count() or 1
+    return 0
 
 
 @contextlib.contextmanager
@@ -64,13 +85,11 @@ def worker_processes(options: "PipelineOptions", log: Path) -> Iterator[None]:
     They inherit the environment, which tells TensorFlow to take a share of the cores instead of all, and the standard
     error stream, on which each would tell its life in twenty lines: that goes to `log`.
     """
-    from apache_beam.options.pipeline_options import DirectOptions
-
-    direct = options.view_as(DirectOptions)
-    if direct.direct_running_mode != "multi_processing":
+    processes = _processes_here(options)
+    if not processes:
         yield
         return
-    share = str(max(1, len(os.sched_getaffinity(0)) // (direct.direct_num_workers or os.cpu_count() or 1)))
+    share = str(max(1, len(os.sched_getaffinity(0)) // processes))
     names = [name for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS") if name not in os.environ]
     os.environ.update(dict.fromkeys(names, share))
     terminal = os.dup(2)

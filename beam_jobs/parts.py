@@ -188,6 +188,7 @@ def _write(job: Job, writer: Writer, parts: Sequence[Part], options: PipelineOpt
         work = _WritePart(job, writer, len(parts), notes.directory)
         with notes.progress(job.name, frames, options), beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "parts" >> beam.Create(todo, reshuffle=True) | "write" >> beam.ParDo(work)
+        notes.require(row.episode_id for part in todo for row in part.rows)
         return {item: entry["problem"] for item, entry in notes.entries.items() if entry["outcome"] == _BAD}
 
 

@@ -126,7 +126,7 @@ def measure(kind: str, directory: Path) -> None:
         bare_loop(root, model)
     else:
         options = beam_options(_TWO_WORKERS if kind == _TWO else [])
-        summary = beam_jobs.annotate.annotate(AnnotateConfig(root, model), options)
+        summary = beam_jobs.annotate.annotate(AnnotateConfig(root, (model,)), options)
         assert summary.rated and not summary.already
     print(time.perf_counter() - start, _processor_seconds() - busy)
 

@@ -61,7 +61,7 @@ def make_store(root: Path) -> None:
             store.add_sketch(synthetic.sketch(episode, _TASK, AnnotatorConfig(seed=seed, user=user)))
     reward = RankingConfig(encoder=demo.ENCODER, steps=300, cameras=("pixels/basket_front_left",))
     model = train.train(store, _TASK, root / "reward", reward)
-    annotate.annotate(AnnotateConfig(root / "store", model)).print()
+    annotate.annotate(AnnotateConfig(root / "store", (model,))).print()
 
 
 def main(config: Config) -> None:

@@ -98,7 +98,7 @@ def test_the_loop(tmp_path):
     assert set(card["trained_on"]) <= {row.episode_id for row in rows if row.split == "train"}
 
     # Annotate: every frame of history gets a reward, and no episode is touched.
-    assert annotate.annotate(AnnotateConfig(store.root, model)).rated == 12
+    assert annotate.annotate(AnnotateConfig(store.root, (model,))).rated == 12
     predictions = store.predictions(card["model_id"])
     assert {i: len(values) for i, values in predictions.items()} == {row.episode_id: row.num_steps for row in rows}
 
@@ -154,7 +154,7 @@ def test_the_loop(tmp_path):
         }
         starts.append([store.read(e.episode_id).observation["objects/green/pose"][0] for e in evaluation.episodes])
     np.testing.assert_array_equal(*starts)
-    again = annotate.annotate(AnnotateConfig(store.root, model))
+    again = annotate.annotate(AnnotateConfig(store.root, (model,)))
     assert (again.rated, again.already) == (4, 12)
 
     # Selection: all that is logged says which policy is best, and how it did where it was tried.

@@ -1,4 +1,4 @@
-"""`armchair annotate`: a reward model's predictions for every episode of a store."""
+"""`armchair annotate`: reward models' predictions for every episode of a store."""
 
 from beam_jobs.config import AnnotateConfig
 from beam_jobs.options import beam_options, parse

@@ -62,7 +62,7 @@ def _rated_store(cell: Cell, runs: Path, size: logs.Size, workers: int) -> tuple
         store = logs.copy_store(shared, work / "store")
         teacher = RewardCell(cell.task, REWARD_FROM_PIXELS if cell.pixels else REWARD, cell.seed, cell.pixels)
         model = studies.apart(learn_reward, teacher, store.root, work / "reward", size)
-        annotate.annotate(AnnotateConfig(store.root, model))
+        annotate.annotate(AnnotateConfig(store.root, (model,)))
         files.write_atomically(done, export.load_card(model, "reward_model")["model_id"])
     return Store.open(work / "store"), done.read_text()
 

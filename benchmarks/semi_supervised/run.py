@@ -60,7 +60,7 @@ def _run(cell: Cell, store: Store, work: Path, size: logs.Size, workers: int) ->
     if cell.method:
         model = studies.apart(learn_reward, cell, store.root, work / "reward", size)
         told["reward"] = studies.apart(judge, store.root, model, cell.task)
-        annotate.annotate(AnnotateConfig(store.root, model))
+        annotate.annotate(AnnotateConfig(store.root, (model,)))
     policy = studies.apart(train_policy, _training(cell, store, work, size, model))
     seed = _EVALUATION_SEED + 10_000 * cell.seed  # the same initial states for every row
     evaluation = evaluate(

@@ -91,7 +91,7 @@ def _raw(root: Path) -> dict[str, str]:
 
 def test_every_frame_is_rated_as_the_model_rates_it(home, root):
     raw = _raw(root)
-    summary = annotate(AnnotateConfig(root, home / "model", batch_size=8))
+    summary = annotate(AnnotateConfig(root, (home / "model",), batch_size=8))
     assert (summary.rated, summary.frames, summary.already, summary.problems) == (
         40,
         sum(2 + seed % 7 for seed in range(40)),
@@ -115,14 +115,14 @@ def test_every_frame_is_rated_as_the_model_rates_it(home, root):
 
 
 def test_twice_gives_identical_bytes(home, root, tmp_path):
-    config = AnnotateConfig(root, home / "model")
+    config = AnnotateConfig(root, (home / "model",))
     annotate(config)
     shards = _side_shards(root)
     assert len(shards) == 3
     again = annotate(config)
     assert (again.rated, again.already) == (0, 40) and _side_shards(root) == shards
     shutil.copytree(home / "store", tmp_path / "other")
-    annotate(AnnotateConfig(tmp_path / "other", home / "model"))
+    annotate(AnnotateConfig(tmp_path / "other", (home / "model",)))
     assert _side_shards(tmp_path / "other") == shards  # a run of its own, too
     for path in (root / "rewards").rglob("*-00001-*.parquet"):
         path.unlink()
@@ -131,41 +131,41 @@ def test_twice_gives_identical_bytes(home, root, tmp_path):
 
 
 def test_a_query_selects_and_another_model_is_apart(home, root, tmp_path):
-    assert annotate(AnnotateConfig(root, home / "model", "verdict=success")).rated == 20
+    assert annotate(AnnotateConfig(root, (home / "model",), "verdict=success")).rated == 20
     other = _save(tmp_path / "model2", model_id="rm2", seed=5)
-    assert annotate(AnnotateConfig(root, other)).rated == 40
+    assert annotate(AnnotateConfig(root, (other,))).rated == 40
     store = Store.open(root)
     assert len(store.predictions("rm")) == 20 and len(store.predictions("rm2")) == 40
-    assert annotate(AnnotateConfig(root, home / "model")).rated == 20  # the rest
+    assert annotate(AnnotateConfig(root, (home / "model",))).rated == 20  # the rest
 
 
 def test_mistakes_are_one_sentence_before_anything_runs(home, root, tmp_path):
     with pytest.raises(StoreError, match=r"no episode in .* matches task_id=stack"):
-        annotate(AnnotateConfig(root, home / "model", "task_id=stack"))
+        annotate(AnnotateConfig(root, (home / "model",), "task_id=stack"))
     wrist = _save(tmp_path / "wrist", {"pixels/wrist": ArraySpec((16, 16, 3), "uint8")})
     with pytest.raises(SpecMismatchError, match=r"looks at pixels/wrist .*dataset fake has nothing: select other"):
-        annotate(AnnotateConfig(root, wrist))
+        annotate(AnnotateConfig(root, (wrist,)))
     large = _save(tmp_path / "large", {CAMERA: ArraySpec((64, 64, 3), "uint8")})
     with pytest.raises(SpecMismatchError, match=r"\(uint8\[64, 64, 3\]\), for which .* has uint8\[16, 16, 3\]"):
-        annotate(AnnotateConfig(root, large))
+        annotate(AnnotateConfig(root, (large,)))
     with pytest.raises(ArmchairError, match="not a model folder"):
-        annotate(AnnotateConfig(root, tmp_path))
+        annotate(AnnotateConfig(root, (tmp_path,)))
     with pytest.raises(StoreError, match="not a store"):
-        annotate(AnnotateConfig(tmp_path / "nowhere", home / "model"))
+        annotate(AnnotateConfig(tmp_path / "nowhere", (home / "model",)))
     assert not (root / "rewards").exists() and not (tmp_path / "nowhere").exists()
 
 
 def test_other_weights_need_another_name(home, root, tmp_path):
-    annotate(AnnotateConfig(root, home / "model"))
+    annotate(AnnotateConfig(root, (home / "model",)))
     shards = _side_shards(root)
     with pytest.raises(StoreError, match="rm"):
-        annotate(AnnotateConfig(root, _save(tmp_path / "again", seed=1)))
+        annotate(AnnotateConfig(root, (_save(tmp_path / "again", seed=1),)))
     assert _side_shards(root) == shards
 
 
 def test_a_model_that_gives_nonsense_writes_nothing(root, tmp_path):
     with pytest.raises(ArmchairError, match="the model gives nan"):
-        annotate(AnnotateConfig(root, _save(tmp_path / "broken", broken=True)))
+        annotate(AnnotateConfig(root, (_save(tmp_path / "broken", broken=True),)))
     assert _side_shards(root) == {} and Store.open(root).predicted_ids("rm") == set()
 
 
@@ -187,7 +187,7 @@ def test_killed_and_started_again_equals_uninterrupted(tmp_path):
     _fill(tmp_path / "whole", 160, cameras=())
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     model = _save(tmp_path / "model", {"sawyer/joints/angle": ArraySpec((7,), "float32")}, toil=60)
-    annotate(AnnotateConfig(tmp_path / "whole", model))
+    annotate(AnnotateConfig(tmp_path / "whole", (model,)))
     root = tmp_path / "killed"
     command = [sys.executable, "-m", "beam_jobs.annotate", "--store", root, "--model", model]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -200,7 +200,7 @@ def test_killed_and_started_again_equals_uninterrupted(tmp_path):
     there = len(_side_shards(root))
     assert 2 <= there < 10
     done = len(Store.open(root).predicted_ids("rm"))
-    summary = annotate(AnnotateConfig(root, model))
+    summary = annotate(AnnotateConfig(root, (model,)))
     assert (summary.rated, summary.already) == (160 - done, done) and done >= 16
     assert _side_shards(root) == _side_shards(tmp_path / "whole")
     assert Store.open(root).verify() == []
@@ -226,8 +226,8 @@ def test_ctrl_c_is_no_error(tmp_path):
 def test_two_processes_write_the_same_bytes(home, root, tmp_path):
     shutil.copytree(root, tmp_path / "alone")
     options = beam_options(["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"])
-    assert annotate(AnnotateConfig(root, home / "model"), options).rated == 40
-    annotate(AnnotateConfig(tmp_path / "alone", home / "model"))
+    assert annotate(AnnotateConfig(root, (home / "model",)), options).rated == 40
+    annotate(AnnotateConfig(tmp_path / "alone", (home / "model",)))
     assert _side_shards(root) == _side_shards(tmp_path / "alone")
     assert "TF_NUM_INTRAOP_THREADS" not in os.environ
 

@@ -1,0 +1,280 @@
+"""The jobs on every engine that can run on one machine: the same bytes, the same summary, and nothing lost."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from beam_jobs.annotate import annotate
+from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig
+from beam_jobs.export import export
+from beam_jobs.ingest import ingest
+from beam_jobs.options import beam_options
+from beam_jobs.stats import stats
+from datasets import testing
+from datasets.errors import ArmchairError
+from datasets.features import ArraySpec
+from datasets.query import Query
+from datasets.store import Store
+from pipeline import export as models
+
+INPUTS = {"sawyer/joints/angle": ArraySpec((7,), "float32")}
+EPISODES = 40
+
+
+class _Model(tf.Module):
+    """Tells something of the joints; `toil` makes it slow."""
+
+    def __init__(self, seed=0, toil=0):
+        super().__init__()
+        self.weights = tf.Variable(tf.random.stateless_normal((7, 1), (seed, 0)))
+        self.busy = tf.Variable(tf.eye(512))
+
+        def predict(observation):
+            value = (observation["sawyer/joints/angle"] @ self.weights)[:, 0]  # [B]
+            start = [self.busy.value()]
+            (same,) = tf.while_loop(lambda _: True, lambda x: [x @ self.busy], start, maximum_iterations=toil)
+            return tf.sigmoid(value) * same[0, 0]
+
+        self.predict = tf.function(predict, input_signature=models.input_signature(INPUTS))
+
+
+def _save(path: Path, model_id: str, **model) -> Path:
+    module = _Model(**model)
+    card = {
+        "kind": "reward_model", "model_id": model_id, "model_hash": models.fingerprint(module.variables),
+        "task_id": "lift_green", "inputs": models.inputs_card(INPUTS),
+    }  # fmt: skip
+    return models.save_model(path, module, card)
+
+
+def _spoil(store: Store, number: int) -> str:
+    """Damages one episode; returns its id."""
+    row = store.query(Query())[number]
+    row.path.chmod(0o644)
+    row.path.write_bytes(row.path.read_bytes()[:-20])
+    return row.episode_id
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A store of which one episode is damaged, and three models: copied, never written to."""
+    path = tmp_path_factory.mktemp("home")
+    store = Store.create(path / "store")
+    for seed in range(EPISODES):
+        store.add(testing.make_episode(seed, 2 + seed % 7), "fake")
+    store.publish()
+    shutil.copytree(path / "store", path / "whole")
+    _spoil(store, 20)
+    for number in range(2):
+        _save(path / f"model{number}", f"rm{number}", seed=number)
+    _save(path / "slow", "slow", toil=150)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A Python module as a process of its own, whose children end with it."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # a worker pool starts `python`
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=file, stderr=file, env=os.environ | {"PATH": path},
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for_port(port: int) -> None:
+    end = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        assert time.monotonic() < end, f"nothing listens at {port}"
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _dask(directory: Path) -> Iterator[tuple[list[str], list[subprocess.Popen[bytes]]]]:
+    port = _free_port()
+    address = f"127.0.0.1:{port}"
+    with contextlib.ExitStack() as stack:
+        scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+        stack.enter_context(_running(*scheduler, log=directory / "scheduler.log"))
+        _wait_for_port(port)
+        worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny",
+                  "--local-directory", str(directory))  # fmt: skip
+        workers = [stack.enter_context(_running(*worker, log=directory / f"worker{n}.log")) for n in range(2)]
+        yield ["--runner", "DaskRunner", "--dask_client_address", address], workers
+
+
+@contextlib.contextmanager
+def _portable(directory: Path, environment: str) -> Iterator[list[str]]:
+    port, pool = _free_port(), _free_port()
+    flags = ["--runner", "PortableRunner", "--job_endpoint", f"localhost:{port}", "--environment_type", environment]
+    with contextlib.ExitStack() as stack:
+        service = ("apache_beam.runners.portability.local_job_service_main", "--port", str(port))
+        stack.enter_context(_running(*service, log=directory / "service.log"))
+        _wait_for_port(port)
+        if environment == "EXTERNAL":
+            module = "apache_beam.runners.worker.worker_pool_main"
+            stack.enter_context(_running(module, "--service_port", str(pool), log=directory / "pool.log"))
+            _wait_for_port(pool)
+            flags += ["--environment_config", f"localhost:{pool}"]
+        yield flags
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "dask",
+        pytest.param("dask here", marks=pytest.mark.slow),
+        pytest.param("processes", marks=pytest.mark.slow),
+        pytest.param("portable LOOPBACK", marks=pytest.mark.slow),
+        pytest.param("portable EXTERNAL", marks=pytest.mark.slow),
+    ],
+)
+def engine(request, tmp_path_factory):
+    """Flags of one engine, which runs."""
+    directory = tmp_path_factory.mktemp("engine")
+    match request.param.split():
+        case ["dask"]:
+            with _dask(directory) as (flags, _):
+                yield flags
+        case ["dask", "here"]:
+            yield ["--runner", "DaskRunner", "--direct_num_workers", "2"]
+        case ["processes"]:
+            yield ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+        case ["portable", environment]:
+            with _portable(directory, environment) as flags:
+                yield flags
+
+
+def _side_shards(root: Path) -> dict[str, str]:
+    return _digests((root / "rewards").rglob("*.parquet"), root)
+
+
+def _tree(root: Path) -> dict[str, str]:
+    return _digests((path for path in root.rglob("*") if path.is_file()), root)
+
+
+def _digests(paths, root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+class TestEveryEngine:
+    """Against the same job in this process."""
+
+    def test_annotate_by_two_models(self, home, engine, tmp_path):
+        summaries = []
+        for name, flags in (("alone", []), ("engine", engine)):
+            shutil.copytree(home / "store", tmp_path / name)
+            config = AnnotateConfig(tmp_path / name, (home / "model0", home / "model1"))
+            summaries.append(annotate(config, beam_options(flags)))
+        assert summaries[0].rated == EPISODES - 1 and len(summaries[0].problems) == 1
+        told = [str(summary).replace("/alone/", "/").replace("/engine/", "/") for summary in summaries]
+        assert told[0] == told[1]
+        shards = _side_shards(tmp_path / "alone")
+        assert len(shards) == 6 and _side_shards(tmp_path / "engine") == shards
+        assert len(Store.open(tmp_path / "engine").predictions("rm1")) == EPISODES - 1
+
+    def test_ingest(self, home, engine, tmp_path):
+        source = home / "store" / "episodes"
+        alone = ingest(IngestConfig((source,), tmp_path / "alone"))
+        there = ingest(IngestConfig((source,), tmp_path / "there"), beam_options(engine))
+        assert there == alone and alone.added == EPISODES - 1 and alone.quarantined == 1
+        one, other = Store.open(tmp_path / "alone"), Store.open(tmp_path / "there")
+        ids = {row.episode_id for row in one.query(Query())}
+        assert {row.episode_id for row in other.query(Query())} == ids and other.verify() == []
+        for episode_id in ids:
+            np.testing.assert_array_equal(one.read(episode_id).action, other.read(episode_id).action)
+
+    @pytest.mark.parametrize("kind", [Format.RLDS, Format.MP4])
+    def test_export(self, home, engine, tmp_path, kind):
+        alone = export(ExportConfig(home / "store", tmp_path / "alone", kind))
+        there = export(ExportConfig(home / "store", tmp_path / "there", kind), beam_options(engine))
+        assert there == alone and len(alone.problems) == 1
+        assert _tree(tmp_path / "there") == _tree(tmp_path / "alone")
+
+    def test_stats(self, home, engine, tmp_path):
+        alone = stats(StatsConfig(home / "whole", tmp_path / "alone"))
+        there = stats(StatsConfig(home / "whole", tmp_path / "there"), beam_options(engine))
+        assert there == alone
+        assert (tmp_path / "there/stats.json").read_text() == (tmp_path / "alone/stats.json").read_text()
+
+    def test_a_mistake_is_its_sentence(self, home, engine, tmp_path):
+        shutil.copytree(home / "whole", tmp_path / "store")
+        broken = _save(tmp_path / "model", "broken")
+        for weights in (broken / "saved_model" / "variables", broken / "variables"):
+            if weights.exists():
+                shutil.rmtree(weights)
+        with pytest.raises(ArmchairError):
+            annotate(AnnotateConfig(tmp_path / "store", (broken,)), beam_options(engine))
+        assert _side_shards(tmp_path / "store") == {}
+
+
+def _job(root: Path, model: Path, flags: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "armchair", "annotate", "--store", root, "--model", model, *flags]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
+    while not _side_shards(root):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+class TestKilled:
+    """In the middle of a slow annotation on a Dask cluster."""
+
+    @pytest.fixture
+    def slow(self, home, tmp_path):
+        """(store to work on, model, what an undisturbed run gives)"""
+        for name in ("there", "alone"):
+            shutil.copytree(home / "whole", tmp_path / name)
+        annotate(AnnotateConfig(tmp_path / "alone", (home / "slow",)))
+        return tmp_path / "there", home / "slow", _side_shards(tmp_path / "alone")
+
+    def test_a_worker(self, slow, tmp_path):
+        root, model, expected = slow
+        with _dask(tmp_path) as (flags, workers):
+            process = _job(root, model, [*flags, "--dask_partition_size", "1"])
+            _wait_for_shards(root, process)
+            os.killpg(workers[0].pid, signal.SIGKILL)
+            assert process.wait(120) == 0
+        assert _side_shards(root) == expected
+        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+
+    def test_the_job(self, slow, tmp_path):
+        root, model, expected = slow
+        with _dask(tmp_path) as (flags, _):
+            flags += ["--dask_partition_size", "1"]
+            process = _job(root, model, flags)
+            _wait_for_shards(root, process)
+            process.kill()
+            process.wait()
+            assert len(_side_shards(root)) < len(expected)
+            assert _job(root, model, flags).wait(120) == 0
+        assert _side_shards(root) == expected
+        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
