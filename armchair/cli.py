@@ -23,6 +23,7 @@ STAGES: Mapping[str, str] = {
     "ingest": "put recorded episodes, or anybody's logs, into a store; ingest inspect: look into them",
     "export": "write episodes in a format that others read: rlds, robomimic, mp4",
     "store": "look into a store: ls, info, query, save, saved, verify, rebuild-index, backup",
+    "validate": "look at every number and picture of a data set, and tell what is wrong",
     "stats": "describe a data set: statistics, and a page with plots and videos",
     "play": "turn an episode into a video, with its rewards under the picture",
     "sketch": "a page to draw rewards over videos; and sketches as files: export, import, simulate",

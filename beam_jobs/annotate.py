@@ -196,7 +196,8 @@ class RewardModelHandler(ModelHandler[Block, Rated, Models]):
 
     def load_model(self) -> Models:
         """All of them."""
-        loaded = [export.load_model(folder, "reward_model") for folder in self._config.model]
+        with journal.Writer(self._notes).tells_fatal():
+            loaded = [export.load_model(folder, "reward_model") for folder in self._config.model]
         return Models({card["model_id"]: (module, export.card_inputs(card)) for module, card in loaded})
 
     def run_inference(

@@ -98,3 +98,18 @@ class StatsConfig:
     """Which rewards to describe: logged (as they are in the episodes), none, sketch or model:<model id>."""
     task: str = ""
     """The task that sketches rate; needed with --rewards sketch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidateConfig:
+    """Looks at every number and every picture of the episodes that a query selects, and tells what is wrong with them.
+
+    Options that are not listed here are handed to Beam (--runner, --direct_num_workers, ...).
+    """
+
+    store: Path
+    """Folder of the store."""
+    query: str = ""
+    """Which episodes, for example "dataset=bridge"; empty: all of them."""
+    out: Path | None = None
+    """File to write what is found to, a JSON object a line."""

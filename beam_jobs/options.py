@@ -8,7 +8,9 @@ python -m beam_jobs.annotate --store S --model M --direct_num_workers 2 --direct
 import contextlib
 import importlib
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -97,13 +99,40 @@ def worker_processes(options: "PipelineOptions", log: Path) -> Iterator[None]:
         os.dup2(file.fileno(), 2)
     console.file = os.fdopen(terminal, "w", buffering=1)  # our own messages go on to the terminal
     try:
-        yield
+        with _stopping_if_one_dies():
+            yield
     finally:
         os.dup2(terminal, 2)
         console.file.close()
         console.file = None  # type: ignore[assignment]  # rich's way to say standard error
         for name in names:
             del os.environ[name]
+
+
+@contextlib.contextmanager
+def _stopping_if_one_dies() -> Iterator[None]:
+    """Raises ArmchairError if a worker process dies inside the block, for which Beam would wait for ever."""
+    deaths: list[object] = []
+
+    def hook(told: threading.ExceptHookArgs) -> None:
+        if told.thread is None or told.thread.name != "run_worker":  # as Beam calls the threads that wait for them
+            before(told)
+        elif not deaths:
+            deaths.append(told.exc_value)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also where it waits for a lock
+
+    before, threading.excepthook = threading.excepthook, hook
+    try:
+        yield
+    except BaseException as error:
+        if deaths:
+            raise ArmchairError(
+                f"a worker process died ({deaths[0]}; 137 is: killed, perhaps for want of memory): run the job again, "
+                "what is done is not done again"
+            ) from error
+        raise
+    finally:
+        threading.excepthook = before
 
 
 def run_as_script(job: str, config: type[Any]) -> NoReturn:

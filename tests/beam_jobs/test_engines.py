@@ -13,15 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 
 from beam_jobs.annotate import annotate
-from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig
+from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig, ValidateConfig
 from beam_jobs.export import export
 from beam_jobs.ingest import ingest
 from beam_jobs.options import beam_options
 from beam_jobs.stats import stats
+from beam_jobs.validate import validate
 from datasets import testing
 from datasets.errors import ArmchairError
 from datasets.features import ArraySpec
@@ -223,6 +225,10 @@ class TestEveryEngine:
         assert there == alone
         assert (tmp_path / "there/stats.json").read_text() == (tmp_path / "alone/stats.json").read_text()
 
+    def test_validate(self, home, engine):
+        alone = validate(ValidateConfig(home / "store"))
+        assert validate(ValidateConfig(home / "store"), beam_options(engine)) == alone and alone.bad == 1
+
     def test_a_mistake_is_its_sentence(self, home, engine, tmp_path):
         shutil.copytree(home / "whole", tmp_path / "store")
         broken = _save(tmp_path / "model", "broken")
@@ -234,9 +240,9 @@ class TestEveryEngine:
         assert _side_shards(tmp_path / "store") == {}
 
 
-def _job(root: Path, model: Path, flags: list[str]) -> subprocess.Popen[bytes]:
+def _job(root: Path, model: Path, flags: list[str], stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "armchair", "annotate", "--store", root, "--model", model, *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
@@ -246,7 +252,7 @@ def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 class TestKilled:
-    """In the middle of a slow annotation on a Dask cluster."""
+    """In the middle of a slow annotation; in one process: see `test_annotate`."""
 
     @pytest.fixture
     def slow(self, home, tmp_path):
@@ -256,7 +262,7 @@ class TestKilled:
         annotate(AnnotateConfig(tmp_path / "alone", (home / "slow",)))
         return tmp_path / "there", home / "slow", _side_shards(tmp_path / "alone")
 
-    def test_a_worker(self, slow, tmp_path):
+    def test_a_worker_on_dask(self, slow, tmp_path):
         root, model, expected = slow
         with _dask(tmp_path) as (flags, workers):
             process = _job(root, model, [*flags, "--dask_partition_size", "1"])
@@ -266,7 +272,7 @@ class TestKilled:
         assert _side_shards(root) == expected
         assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
 
-    def test_the_job(self, slow, tmp_path):
+    def test_the_job_on_dask(self, slow, tmp_path):
         root, model, expected = slow
         with _dask(tmp_path) as (flags, _):
             flags += ["--dask_partition_size", "1"]
@@ -278,3 +284,32 @@ class TestKilled:
             assert _job(root, model, flags).wait(120) == 0
         assert _side_shards(root) == expected
         assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+
+    @pytest.mark.slow
+    def test_a_worker_process(self, slow):
+        """Beam would wait for it for ever."""
+        root, model, expected = slow
+        flags = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+        process = _job(root, model, flags, stderr=subprocess.PIPE)
+        _wait_for_shards(root, process)
+        workers = [
+            child for child in psutil.Process(process.pid).children(recursive=True)
+            if child.cmdline()[1:] == ["-m", "apache_beam.runners.worker.sdk_worker_main"]
+        ]  # fmt: skip
+        workers[0].kill()
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 2 and b"a worker process died" in told and b"Traceback" not in told
+        assert _job(root, model, flags).wait(120) == 0
+        assert _side_shards(root) == expected
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
+    def test_the_job_on_the_portable_service(self, slow, tmp_path, environment):
+        root, model, expected = slow
+        with _portable(tmp_path, environment) as flags:
+            process = _job(root, model, flags)
+            _wait_for_shards(root, process)
+            process.kill()
+            process.wait()
+            assert _job(root, model, flags).wait(120) == 0
+        assert _side_shards(root) == expected

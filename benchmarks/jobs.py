@@ -1,0 +1,270 @@
+"""What each job costs a thousand frames, and what that makes of the largest logs that there are.
+
+```
+python benchmarks/jobs.py                   # some ten minutes; writes docs/results/jobs.md
+```
+Makes three stores of synthetic episodes whose pictures have the sizes of known logs and about their bytes, and runs every
+job on each, in turns, in a process with one core. Counts processor time of the job alone, without start-up and imports,
+and bytes: of the episodes read, and of what is written. Extrapolates by the number of frames.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import tyro
+
+_ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "", "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}  # fmt: skip
+_JOBS = ("ingest", "validate", "annotate", "stats", "export rlds", "export lerobot")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of log."""
+
+    name: str
+    cameras: tuple[tuple[int, int], ...]  # (H, W) of each
+    steps: int  # frames an episode
+    episodes: int  # that are measured
+
+
+KINDS = (
+    Kind("cell", ((64, 64), (64, 64)), 50, 60),  # the simulated cell, as the demo records it
+    Kind("one camera", ((256, 320),), 40, 30),  # as most sets of Open X-Embodiment
+    Kind("five cameras", ((600, 960),) * 3 + ((768, 1024),) * 2, 20, 6),  # as Sketchy
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Log:
+    """A log that somebody has."""
+
+    name: str
+    kind: str
+    episodes: int
+    steps: int
+    source: str  # of these numbers
+
+
+LOGS = (
+    Log(
+        "Sketchy", "five cameras", 74_600, 180,
+        "at most 746 archives of 100 episodes; 5.0 TB at 373 kB a frame are some 180 frames an episode",
+    ),
+    Log(
+        "Open X-Embodiment", "one camera", 1_000_000, 40,
+        "more than a million episodes; two of its large sets have 36 (BridgeData V2) and 43 (RT-1) frames each",
+    ),
+)  # fmt: skip
+
+_MACHINE, _CORES, _PRICE = "n2-standard-8", 8, 0.3884
+"""A machine of Google's, with 8 virtual cores, at its list price on demand in us-central1, in US dollars an hour (four
+times n2-standard-2's $0.0971). A virtual core is half of a real one with two threads: what was measured here, too, is a
+virtual core, but not the same one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How much to measure."""
+
+    rounds: int = 3
+    """Times that everything is measured; the median counts."""
+    out: Path = Path("docs/results/jobs.md")
+    """Page to write."""
+    job: str | None = None
+    """Internal: run one job in this process and print what it took."""
+    directory: Path | None = None
+    """Internal: where the store and the model are."""
+
+
+def make(directory: Path, kind: Kind) -> None:
+    """A store and a reward model that looks at all its cameras."""
+    import numpy as np
+
+    from datasets import testing, video
+    from datasets.features import ArraySpec
+    from datasets.store import Store
+    from pipeline import export
+    from pipeline.reward_learning.config import RankingConfig
+    from pipeline.reward_learning.model import Ensemble, RewardModel, fit_normaliser
+
+    rng = np.random.default_rng(0)
+    inputs = {f"pixels/camera{n}": ArraySpec((*size, 3), "uint8") for n, size in enumerate(kind.cameras)}
+    store = Store.create(directory / "store")
+    for seed in range(kind.episodes):
+        episode = testing.make_episode(seed, kind.steps, ())
+        pictures = {name: video.encode_jpeg(_scene(rng, kind.steps, spec.shape[:2])) for name, spec in inputs.items()}
+        store.add(dataclasses.replace(episode, observation=episode.observation | pictures), "log")
+    store.publish()
+    module = Ensemble([RewardModel(RankingConfig(), inputs, fit_normaliser(inputs, {}))])
+    card = {
+        "kind": "reward_model", "model_id": "random", "model_hash": export.fingerprint(module.variables),
+        "task_id": "lift_green", "inputs": export.inputs_card(inputs),
+    }  # fmt: skip
+    export.save_model(directory / "model", module, card)
+
+
+def _scene(rng, steps: int, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+    """uint8[T, H, W, 3]: soft blobs and a little noise, about as hard to pack as a camera's picture."""
+    import numpy as np
+    from PIL import Image
+
+    height, width = size
+    coarse = rng.integers(0, 256, (steps, height // 16, width // 16, 3), np.uint8)
+    soft = np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
+    return np.clip(soft.astype(np.int16) + rng.integers(-6, 7, soft.shape, np.int16), 0, 255).astype(np.uint8)
+
+
+def measure(job: str, directory: Path) -> None:
+    """Runs one job and prints its processor seconds, the bytes that it wrote, and its peak of memory in MB."""
+    from beam_jobs import annotate, export, ingest, stats, validate
+    from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig, ValidateConfig
+    from beam_jobs.options import beam_options
+    from datasets.readers import rlds  # noqa: F401  # what is imported late is not the job's time
+
+    os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+    store, out, options = directory / "store", directory / "out", beam_options()
+    before = _seconds()
+    match job.split():
+        case ["ingest"]:
+            ingest.ingest(IngestConfig((store / "episodes",), out), options)
+        case ["validate"]:
+            validate.validate(ValidateConfig(store), options)
+        case ["annotate"]:
+            annotate.annotate(AnnotateConfig(store, (directory / "model",)), options)
+        case ["stats"]:
+            stats.stats(StatsConfig(store, out), options)
+        case ["export", name]:
+            export.export(ExportConfig(store, out, Format(name)), options)
+    seconds = _seconds() - before
+    written = _size(out) if out.exists() else _size(store / "rewards") if (store / "rewards").exists() else 0
+    print(json.dumps([seconds, written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def _seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def run(job: str, directory: Path) -> tuple[float, int, float]:
+    """`measure` in a process of its own, from the same state each time."""
+    from datasets.store import Store
+
+    shutil.rmtree(directory / "out", ignore_errors=True)
+    if (directory / "store" / "rewards").exists():
+        shutil.rmtree(directory / "store" / "rewards")
+        Store(directory / "store").rebuild_index()
+    command = [sys.executable, __file__, "--job", job, "--directory", str(directory)]
+    done = subprocess.run(command, env=os.environ | _ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True)
+    seconds, written, peak = json.loads(done.stdout.splitlines()[-1])
+    return seconds, written, peak
+
+
+def main(config: Config) -> None:
+    """Runs the benchmark, and writes its page."""
+    if config.job is not None and config.directory is not None:
+        measure(config.job, config.directory)
+        return
+    home = Path(tempfile.mkdtemp(prefix="jobs-benchmark-"))
+    for kind in KINDS:
+        make(home / kind.name, kind)
+    measured: dict[tuple[str, str], list[tuple[float, int, float]]] = {}
+    for number in range(config.rounds):
+        for kind in KINDS:
+            for job in _JOBS:
+                taken = run(job, home / kind.name)
+                measured.setdefault((kind.name, job), []).append(taken)
+                print(f"round {number + 1}: {kind.name}, {job}: {taken[0]:.2f} core-s", flush=True)
+    read = {kind.name: _size(home / kind.name / "store" / "episodes") for kind in KINDS}
+    config.out.write_text(_page(config, measured, read))
+    shutil.rmtree(home)
+    print(f"see {config.out}")
+
+
+def _page(config: Config, measured: dict[tuple[str, str], list[tuple[float, int, float]]], read: dict[str, int]) -> str:
+    lines = [
+        "# What jobs cost",
+        "",
+        f"`python benchmarks/jobs.py --rounds {config.rounds}`, {datetime.date.today()}, {os.cpu_count()} cores "
+        f"({platform.machine()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, no GPU; one core for each job. Medians "
+        "of the rounds, and between brackets the least and the most. Read the ratios: absolute rates differ between "
+        "machines, and between days.",
+        "",
+        "## A thousand frames",
+    ]
+    cost: dict[tuple[str, str], float] = {}  # core-seconds a frame
+    for kind in KINDS:
+        frames = kind.episodes * kind.steps
+        sizes = ", ".join(f"{n} of {h} x {w}" for (h, w), n in _counted(kind.cameras).items())
+        lines += [
+            "",
+            f"**{kind.name}**: {sizes}; {read[kind.name] / frames / 1e3:.1f} kB a frame; {kind.episodes} episodes of "
+            f"{kind.steps} frames.",
+            "",
+            "| job | core-seconds | MB read | MB written | memory, MB |",
+            "|---|---|---|---|---|",
+        ]
+        for job in _JOBS:
+            taken = measured[kind.name, job]
+            seconds = sorted(1e3 * seconds / frames for seconds, _, _ in taken)
+            cost[kind.name, job] = statistics.median(seconds) / 1e3
+            lines.append(
+                f"| {job} | {statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f}) "
+                f"| {1e3 * read[kind.name] / frames / 1e6:.1f} | {1e3 * taken[-1][1] / frames / 1e6:.3f} "
+                f"| {max(peak for _, _, peak in taken):.0f} |"
+            )
+    lines += [
+        "",
+        "## The largest logs",
+        "",
+        "Frames x core-seconds a frame = core-seconds; divided by 3,600 and by the cores of a machine, hours of one "
+        f"machine; times its price, money. The machine is an {_MACHINE} ({_CORES} virtual cores, ${_PRICE} an hour: "
+        "Google's list price on demand in us-central1 in 2026; look it up again). It is assumed that workers find their "
+        "files as fast as here, from a page cache; the last column says what that asks of the storage when 100 such "
+        "machines work.",
+    ]
+    for log in LOGS:
+        kind = next(k for k in KINDS if k.name == log.kind)
+        frames = log.episodes * log.steps
+        size = frames * read[kind.name] / (kind.episodes * kind.steps)
+        lines += [
+            "",
+            f"**{log.name}**: {log.episodes:,} episodes x {log.steps} frames = {frames / 1e6:.1f} million frames "
+            f"({log.source}), as *{kind.name}*: {size / 1e12:.2f} TB.",
+            "",
+            "| job | core-hours | hours of one machine | of 100 machines | dollars | GB/s read by 100 machines |",
+            "|---|---|---|---|---|---|",
+        ]
+        for job in _JOBS:
+            core_hours = frames * cost[kind.name, job] / 3600
+            hours = core_hours / _CORES
+            lines.append(
+                f"| {job} | {core_hours:,.0f} | {hours:,.1f} | {hours / 100:.2f} | {hours * _PRICE:,.0f} "
+                f"| {size / 1e9 / (hours / 100 * 3600):.1f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _counted(cameras: tuple[tuple[int, int], ...]) -> dict[tuple[int, int], int]:
+    return {size: cameras.count(size) for size in dict.fromkeys(cameras)}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
