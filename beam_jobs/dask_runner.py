@@ -82,16 +82,34 @@ class DaskResult(PipelineResult):
         return self._state
 
 
+class _WithoutProfiler(dask.distributed.WorkerPlugin):
+    """Stops Dask's profiler in every worker.
+
+    It looks at the frames of threads, which in Python 3.11 can hang the process while other threads start
+    (github.com/python/cpython/issues/106883): one job in ten here, as TFDS starts many.
+    """
+
+    name = "without-profiler"
+
+    def setup(self, worker: dask.distributed.Worker) -> None:
+        """Called in each worker that is there or comes."""
+        if (profiler := worker.periodic_callbacks.pop("profile", None)) is not None:
+            profiler.stop()
+
+
 def _connect(told: dict[str, Any], processes: int) -> dask.distributed.Client:
     if not {"address", "scheduler_file"} & told.keys():
         cluster = dask.distributed.LocalCluster(
             n_workers=processes or None, threads_per_worker=1, dashboard_address=":0"
         )
-        return dask.distributed.Client(cluster)
+        client = dask.distributed.Client(cluster)
+        client.register_plugin(_WithoutProfiler())
+        return client
     try:
         client = dask.distributed.Client(**told)
     except OSError as error:
         raise ArmchairError(f"no Dask scheduler answers ({error}): see --dask_client_address") from error
+    client.register_plugin(_WithoutProfiler())
     try:
         client.wait_for_workers(1, timeout=_PATIENCE_S)
     except TimeoutError as error:
@@ -144,7 +162,8 @@ def _bundles(
         else:
             outputs[node] = outputs[source]
     ends = outputs.keys() - set(taken_from.values())
-    return [bundle for node in outputs if node in ends for bundle in outputs[node]]
+    # What nobody takes from a first transform is no work.
+    return [bundle for node in outputs if node in ends for bundle in outputs[node] if not isinstance(bundle, bytes)]
 
 
 def _cut(values: Sequence[Any], count: int, size: int | None) -> list[bytes]:

@@ -3,11 +3,12 @@
 ```
 python benchmarks/jobs.py                   # some ten minutes; writes docs/results/jobs.md
 ```
-Makes three stores of synthetic episodes whose pictures have the sizes of known logs and about their bytes, and runs every
-job on each, in turns, in a process with one core. Counts processor time of the job alone, without start-up and imports,
-and bytes: of the episodes read, and of what is written. Extrapolates by the number of frames.
+Makes three stores of synthetic episodes whose pictures have the sizes of known logs and about their bytes, and runs
+every job on each, in turns, in a process with one core. Counts processor time of the job alone, without start-up and
+imports, and bytes: of the episodes read, and of what is written. Extrapolates by the number of frames.
 """
 
+import collections
 import dataclasses
 import datetime
 import json
@@ -25,8 +26,8 @@ import psutil
 import tyro
 
 _ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "", "TF_NUM_INTRAOP_THREADS": "1",
-    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "",
+    "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1",
 }  # fmt: skip
 _JOBS = ("ingest", "validate", "annotate", "stats", "export rlds", "export lerobot")
 
@@ -198,72 +199,76 @@ def main(config: Config) -> None:
     print(f"see {config.out}")
 
 
+_HEAD = """# What jobs cost
+
+`python benchmarks/jobs.py --rounds {rounds}`, {date}, {cores} cores ({processor}), {memory:.0f} GiB, no GPU; one core
+for each job. Medians of the rounds, and in brackets the least and the most. Read the ratios: absolute rates differ
+between machines, and between days.
+
+## A thousand frames
+"""
+_KIND = """
+**{name}**: {cameras}; {kilobytes:.1f} kB a frame; {episodes} episodes of {steps} frames.
+
+| job | core-seconds | MB read | MB written | memory, MB |
+|---|---|---|---|---|
+"""
+_LARGEST = """
+## The largest logs
+
+Frames times core-seconds a frame are core-seconds; divided by 3,600 and by a machine's cores, hours of one machine;
+times its price, money. The machine is an {machine}: {cores} virtual cores, ${price} an hour (Google's list price on
+demand in us-central1 in 2026: look it up again). Workers are assumed to find their files as fast as here, from a page
+cache; the last column says what that asks of the storage when 100 such machines work.
+"""
+_LOG = """
+**{name}**: {episodes:,} episodes x {steps} frames = {millions:.1f} million frames ({source}), as *{kind}*:
+{terabytes:.2f} TB.
+
+| job | core-hours | hours of one machine | of 100 machines | dollars | GB/s read by 100 machines |
+|---|---|---|---|---|---|
+"""
+
+
 def _page(config: Config, measured: dict[tuple[str, str], list[tuple[float, int, float]]], read: dict[str, int]) -> str:
-    lines = [
-        "# What jobs cost",
-        "",
-        f"`python benchmarks/jobs.py --rounds {config.rounds}`, {datetime.date.today()}, {os.cpu_count()} cores "
-        f"({platform.machine()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, no GPU; one core for each job. Medians "
-        "of the rounds, and between brackets the least and the most. Read the ratios: absolute rates differ between "
-        "machines, and between days.",
-        "",
-        "## A thousand frames",
-    ]
+    page = _HEAD.format(
+        rounds=config.rounds, date=datetime.date.today(), cores=os.cpu_count(), processor=platform.machine(),
+        memory=psutil.virtual_memory().total / 2**30,
+    )  # fmt: skip
     cost: dict[tuple[str, str], float] = {}  # core-seconds a frame
     for kind in KINDS:
         frames = kind.episodes * kind.steps
-        sizes = ", ".join(f"{n} of {h} x {w}" for (h, w), n in _counted(kind.cameras).items())
-        lines += [
-            "",
-            f"**{kind.name}**: {sizes}; {read[kind.name] / frames / 1e3:.1f} kB a frame; {kind.episodes} episodes of "
-            f"{kind.steps} frames.",
-            "",
-            "| job | core-seconds | MB read | MB written | memory, MB |",
-            "|---|---|---|---|---|",
-        ]
+        cameras = ", ".join(f"{n} of {h} x {w}" for (h, w), n in collections.Counter(kind.cameras).items())
+        page += _KIND.format(
+            name=kind.name, cameras=cameras, kilobytes=read[kind.name] / frames / 1e3, episodes=kind.episodes,
+            steps=kind.steps,
+        )  # fmt: skip
         for job in _JOBS:
             taken = measured[kind.name, job]
             seconds = sorted(1e3 * seconds / frames for seconds, _, _ in taken)
             cost[kind.name, job] = statistics.median(seconds) / 1e3
-            lines.append(
+            page += (
                 f"| {job} | {statistics.median(seconds):.2f} ({seconds[0]:.2f} to {seconds[-1]:.2f}) "
                 f"| {1e3 * read[kind.name] / frames / 1e6:.1f} | {1e3 * taken[-1][1] / frames / 1e6:.3f} "
-                f"| {max(peak for _, _, peak in taken):.0f} |"
+                f"| {max(peak for _, _, peak in taken):.0f} |\n"
             )
-    lines += [
-        "",
-        "## The largest logs",
-        "",
-        "Frames x core-seconds a frame = core-seconds; divided by 3,600 and by the cores of a machine, hours of one "
-        f"machine; times its price, money. The machine is an {_MACHINE} ({_CORES} virtual cores, ${_PRICE} an hour: "
-        "Google's list price on demand in us-central1 in 2026; look it up again). It is assumed that workers find their "
-        "files as fast as here, from a page cache; the last column says what that asks of the storage when 100 such "
-        "machines work.",
-    ]
+    page += _LARGEST.format(machine=_MACHINE, cores=_CORES, price=_PRICE)
     for log in LOGS:
         kind = next(k for k in KINDS if k.name == log.kind)
         frames = log.episodes * log.steps
         size = frames * read[kind.name] / (kind.episodes * kind.steps)
-        lines += [
-            "",
-            f"**{log.name}**: {log.episodes:,} episodes x {log.steps} frames = {frames / 1e6:.1f} million frames "
-            f"({log.source}), as *{kind.name}*: {size / 1e12:.2f} TB.",
-            "",
-            "| job | core-hours | hours of one machine | of 100 machines | dollars | GB/s read by 100 machines |",
-            "|---|---|---|---|---|---|",
-        ]
+        page += _LOG.format(
+            name=log.name, episodes=log.episodes, steps=log.steps, millions=frames / 1e6, source=log.source,
+            kind=kind.name, terabytes=size / 1e12,
+        )  # fmt: skip
         for job in _JOBS:
             core_hours = frames * cost[kind.name, job] / 3600
             hours = core_hours / _CORES
-            lines.append(
+            page += (
                 f"| {job} | {core_hours:,.0f} | {hours:,.1f} | {hours / 100:.2f} | {hours * _PRICE:,.0f} "
-                f"| {size / 1e9 / (hours / 100 * 3600):.1f} |"
+                f"| {size / 1e9 / (hours / 100 * 3600):.1f} |\n"
             )
-    return "\n".join(lines) + "\n"
-
-
-def _counted(cameras: tuple[tuple[int, int], ...]) -> dict[tuple[int, int], int]:
-    return {size: cameras.count(size) for size in dict.fromkeys(cameras)}
+    return page
 
 
 if __name__ == "__main__":

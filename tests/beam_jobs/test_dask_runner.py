@@ -149,6 +149,14 @@ def test_what_it_does_not_know_is_refused(run, build):
         run(build)
 
 
+def test_no_worker_has_a_profiler(run, address):
+    """It would hang now and then."""
+    run(lambda pipeline, _: pipeline | beam.Create([1]))
+    with dask.distributed.Client(address) as client:
+        watching = client.run(lambda dask_worker: "profile" in dask_worker.periodic_callbacks)
+    assert list(watching.values()) == [False, False]
+
+
 def test_the_same_pipeline_again_runs_again(run):
     def build(pipeline, directory):
         _ = pipeline | beam.Create([(0, "a")]) | beam.ParDo(_Append(directory / "out.txt"))

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import tensorflow as tf
 
 from beam_jobs.annotate import annotate
 from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig, ValidateConfig
@@ -26,39 +25,10 @@ from beam_jobs.stats import stats
 from beam_jobs.validate import validate
 from datasets import testing
 from datasets.errors import ArmchairError
-from datasets.features import ArraySpec
 from datasets.query import Query
 from datasets.store import Store
-from pipeline import export as models
 
-INPUTS = {"sawyer/joints/angle": ArraySpec((7,), "float32")}
 EPISODES = 40
-
-
-class _Model(tf.Module):
-    """Tells something of the joints; `toil` makes it slow."""
-
-    def __init__(self, seed=0, toil=0):
-        super().__init__()
-        self.weights = tf.Variable(tf.random.stateless_normal((7, 1), (seed, 0)))
-        self.busy = tf.Variable(tf.eye(512))
-
-        def predict(observation):
-            value = (observation["sawyer/joints/angle"] @ self.weights)[:, 0]  # [B]
-            start = [self.busy.value()]
-            (same,) = tf.while_loop(lambda _: True, lambda x: [x @ self.busy], start, maximum_iterations=toil)
-            return tf.sigmoid(value) * same[0, 0]
-
-        self.predict = tf.function(predict, input_signature=models.input_signature(INPUTS))
-
-
-def _save(path: Path, model_id: str, **model) -> Path:
-    module = _Model(**model)
-    card = {
-        "kind": "reward_model", "model_id": model_id, "model_hash": models.fingerprint(module.variables),
-        "task_id": "lift_green", "inputs": models.inputs_card(INPUTS),
-    }  # fmt: skip
-    return models.save_model(path, module, card)
 
 
 def _spoil(store: Store, number: int) -> str:
@@ -70,7 +40,7 @@ def _spoil(store: Store, number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(tmp_path_factory, save_reward_model):
     """A store of which one episode is damaged, and three models: copied, never written to."""
     path = tmp_path_factory.mktemp("home")
     store = Store.create(path / "store")
@@ -80,8 +50,8 @@ def home(tmp_path_factory):
     shutil.copytree(path / "store", path / "whole")
     _spoil(store, 20)
     for number in range(2):
-        _save(path / f"model{number}", f"rm{number}", seed=number)
-    _save(path / "slow", "slow", toil=150)
+        save_reward_model(path / f"model{number}", f"rm{number}", seed=number)
+    save_reward_model(path / "slow", "slow", toil=150)
     return path
 
 
@@ -229,13 +199,11 @@ class TestEveryEngine:
         alone = validate(ValidateConfig(home / "store"))
         assert validate(ValidateConfig(home / "store"), beam_options(engine)) == alone and alone.bad == 1
 
-    def test_a_mistake_is_its_sentence(self, home, engine, tmp_path):
+    def test_a_mistake_is_its_sentence(self, home, engine, tmp_path, save_reward_model):
         shutil.copytree(home / "whole", tmp_path / "store")
-        broken = _save(tmp_path / "model", "broken")
-        for weights in (broken / "saved_model" / "variables", broken / "variables"):
-            if weights.exists():
-                shutil.rmtree(weights)
-        with pytest.raises(ArmchairError):
+        broken = save_reward_model(tmp_path / "model", "broken")
+        shutil.rmtree(broken / "variables")
+        with pytest.raises(ArmchairError, match="the SavedModel in .* cannot be read"):
             annotate(AnnotateConfig(tmp_path / "store", (broken,)), beam_options(engine))
         assert _side_shards(tmp_path / "store") == {}
 
