@@ -92,7 +92,6 @@ def run_as_script(job: str, config: type[Any]) -> NoReturn:
     own, flags = parse(config, sys.argv[1:], f"python -m beam_jobs.{job}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported, like `armchair` does
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("GLOG_minloglevel", "2")  # EnvLogger's C++ chatter
     try:
         # Imported under its own name: what workers unpickle cannot live in __main__.
         importlib.import_module(f"beam_jobs.{job}").main(own, beam_options(flags))
