@@ -3,11 +3,11 @@
 ```
 python -m beam_jobs.ingest --source runs/log --store runs/store
 ```
-A source is a folder with RLDS/TFDS datasets (a recorder's, EnvLogger's, anybody's), with RL Unplugged's shards of
-control-suite tasks, with LeRobot datasets, with HDF5 files of robomimic, robosuite, Minari or D4RL, or with Sketchy's
-episode files; its kind is found out. Episodes that are in the store already are left alone, so the job can be repeated,
-and continued after a crash, at will. One that cannot be taken in goes to the store's quarantine with the reason, and
-the job goes on.
+A source is a folder with RLDS/TFDS datasets (a recorder's, EnvLogger's, anybody's), with EnvLogger's Riegeli logs, with
+RL Unplugged's shards of control-suite tasks, with LeRobot datasets, with HDF5 files of robomimic, robosuite, Minari or
+D4RL, or with Sketchy's episode files or archives; its kind is found out. Episodes that are in the store already are
+left alone, so the job can be repeated, and continued after a crash, at will. One that cannot be taken in goes to the
+store's quarantine with the reason, and the job goes on.
 """
 
 import dataclasses

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from datasets.errors import StoreError
-from datasets.readers import hdf5, lerobot_layout, rl_unplugged
+from datasets.readers import envlogger, hdf5, lerobot_layout, rl_unplugged
 from datasets.readers.base import NO_DEFAULTS, Defaults, Log
 from datasets.readers.d4rl import D4rlLog
 from datasets.readers.lerobot import LerobotLog
@@ -17,9 +17,9 @@ _PICKLES = (".pkl", ".pickle")
 
 
 def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
-    """The logs in a folder: each RLDS/TFDS dataset, task of RL Unplugged, LeRobot dataset, and HDF5 file (robomimic's
-    and robosuite's, Minari's, D4RL's) at any depth, or else one Sketchy log. An HDF5 file of no known layout is a log
-    of one problem.
+    """The logs in a folder: each RLDS/TFDS dataset, log of EnvLogger's, task of RL Unplugged, LeRobot dataset, and HDF5
+    file (robomimic's and robosuite's, Minari's, D4RL's) at any depth, or else one Sketchy log. An HDF5 file of no known
+    layout is a log of one problem.
 
     Raises:
       StoreError: if there is no such folder or nothing known in it.
@@ -31,7 +31,9 @@ def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
     lerobots = {
         mark.parents[1] for mark in path.rglob(lerobot_layout.INFO) if lerobot_layout.is_dataset(mark.parents[1])
     }
+    envloggers = {path if m.parent == path else m.parents[1] for m in path.rglob(envlogger.STEPS)}
     logs: list[Log] = [RldsLog(folder, defaults) for folder in _in_sight(datasets, path)]
+    logs += [envlogger.EnvloggerLog(folder, defaults) for folder in _in_sight(envloggers, path)]
     logs += [rl_unplugged.open_task(folder, defaults) for folder in _in_sight(tasks, path)]
     logs += [LerobotLog(folder, defaults) for folder in _in_sight(lerobots, path)]
     files = _in_sight({file for file in path.rglob("*") if hdf5.is_hdf5(file)}, path)
@@ -47,9 +49,9 @@ def open_logs(path: Path, defaults: Defaults = NO_DEFAULTS) -> list[Log]:
             "none is; export it as HDF5 or RLDS where you trust it"
         )
     raise StoreError(
-        f"{path} holds neither an RLDS/TFDS dataset in TFRecord files (with features.json), nor RL Unplugged's shards, "
-        "nor LeRobot datasets (with meta/info.json), nor HDF5 files of robomimic, robosuite, Minari or D4RL, nor "
-        "Sketchy episode files: check the path"
+        f"{path} holds neither an RLDS/TFDS dataset in TFRecord files (with features.json), nor EnvLogger's logs (with "
+        "steps.riegeli), nor RL Unplugged's shards, nor LeRobot datasets (with meta/info.json), nor HDF5 files of "
+        "robomimic, robosuite, Minari or D4RL, nor Sketchy episode files: check the path"
     )
 
 

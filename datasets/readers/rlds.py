@@ -105,12 +105,34 @@ def to_episode(
     connectors = features.flatten(_nested(layout["steps"].feature))
     repairs: list[str] = []
     steps = {k: _array(k, v, connectors[k], repairs) for k, v in parsed["steps"].items()}
+    said = {k: v.decode() if isinstance(v, bytes) else v for k, v in parsed["episode_metadata"].items()}
+    episode = from_steps(steps, said, where, defaults, repairs)
+    if _is_ours(said):
+        return episode
+    # Some datasets say once per episode which cameras it has (`has_image_0`).
+    flags = {k: np.full(episode.num_steps, v) for k, v in said.items() if isinstance(v, bool | np.bool_)}
+    return dataclasses.replace(episode, extras={**episode.extras, **flags})
+
+
+def from_steps(
+    steps: Mapping[str, np.ndarray], said: Mapping[str, Any], where: str, defaults: Defaults, repairs: list[str]
+) -> Episode:
+    """An episode from RLDS steps in memory.
+
+    Args:
+      steps: flat name -> [T, ...] of numbers, picture bytes or text.
+      said: metadata of the episode.
+      where: the record, for messages and provenance.
+      defaults: for what the record does not say.
+      repairs: what is otherwise than in the log already, a sentence each.
+
+    Raises:
+      BadEpisodeError: as `to_episode`.
+    """
     if not steps or not len(next(iter(steps.values()))):
         raise BadEpisodeError(f"{where} is an episode without steps: leave it out")
     num_steps = len(next(iter(steps.values())))
-    said = {k: v.decode() if isinstance(v, bytes) else v for k, v in parsed["episode_metadata"].items()}
-    ours = said.keys() >= _OURS
-    metadata = _our_metadata(said) if ours else _foreign_metadata(said, content_id(steps), where, defaults)
+    metadata = _our_metadata(said) if _is_ours(said) else _foreign_metadata(said, content_id(steps), where, defaults)
 
     observation = {k.removeprefix("observation/"): v for k, v in steps.items() if k.partition("/")[0] == "observation"}
     if not observation:
@@ -127,10 +149,12 @@ def to_episode(
         "is_terminal": np.asarray(steps.get("is_terminal", np.zeros(num_steps)), bool),
     }
     extras = {k: v for k, v in steps.items() if k not in fixed and k.partition("/")[0] not in ("observation", "action")}
-    if not ours:  # some datasets say once per episode which cameras it has (`has_image_0`)
-        extras |= {k: np.full(num_steps, v) for k, v in said.items() if isinstance(v, bool | np.bool_)}
     noted = " ".join(filter(None, [metadata.repairs, *repairs]))
     return Episode(dataclasses.replace(metadata, repairs=noted), observation, action, **fixed, extras=extras)
+
+
+def _is_ours(said: Mapping[str, Any]) -> bool:
+    return said.keys() >= _OURS
 
 
 def _nested(layout: tfds.features.FeaturesDict) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The Sketchy dataset's layout: a TFRecord file an episode, a record a step, and `metadata.sqlite` beside them.
 
+It is published as tar archives (`NAME-IIIII-of-NNNNN.tar.bz2`) of 100 such files each, which are read as they are, too.
 The records hold observations and actions only. The database, where there is one, tells task, time, tags and the
 people's reward sketches. See github.com/google-deepmind/deepmind-research, folder sketchy, for both schemas.
 """
@@ -19,12 +20,14 @@ from datasets import schema
 from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.features import decode_image
-from datasets.readers import tfrecords
+from datasets.readers import archives, tfrecords
 from datasets.readers.base import NO_DEFAULTS, Defaults, Reading, content_id
 from datasets.rewards import RewardSequence
 
 DATABASE = "metadata.sqlite"
-_EPISODE_FILE = re.compile(r"(?P<id>\d+)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|.+\.tfrecords?")
+_EPISODE_FILE = re.compile(r"(?P<id>\d+)_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[^.].*\.tfrecords?")
+_ARCHIVE = re.compile(r".+-\d{5}-of-\d{5}\.tar\.bz2")  # as published; any other tar archive is looked into as well
+_IN_AN_ARCHIVE = 100  # episodes, but for the last one of a group
 _ACTION = "actions"
 _GREY, _DEPTH = "pixels/royale_camera_driver_gray", "pixels/royale_camera_driver_depth"
 _DEPTH_SIZE = (171, 224)  # (H, W) in the published example
@@ -35,7 +38,7 @@ _OBSERVATIONS = tuple(k for k in schema.OBSERVATIONS if not k.startswith("object
 
 @dataclasses.dataclass(frozen=True)
 class SketchyLog:
-    """A folder of Sketchy's episode files, at any depth. See `datasets.readers.base.Log`."""
+    """A folder of Sketchy's episode files and archives of them, at any depth. See `datasets.readers.base.Log`."""
 
     path: Path
     defaults: Defaults = NO_DEFAULTS
@@ -46,61 +49,77 @@ class SketchyLog:
         return "sketchy"
 
     def files(self) -> list[Path]:
-        """The episode files. The database may know of many more: it lists all 5 TB, and few have it all."""
-        return sorted(p for p in self.path.rglob("*") if p.is_file() and _EPISODE_FILE.fullmatch(p.name))
+        """Episode files and archives. The database may know of many more: it lists all 5 TB, and few have it all."""
+        return sorted(p for p in self.path.rglob("*") if archives.is_archive(p) or (p.is_file() and _named(p.name)))
 
     def count(self, file: Path) -> int:
-        """1."""
-        del file
-        return 1
+        """1, or how many episodes a published archive holds."""
+        return _IN_AN_ARCHIVE if _ARCHIVE.fullmatch(file.name) else 1
 
     def read(self, file: Path) -> Iterator[Reading]:
-        """The one episode of a file, with its sketches.
+        """The one episode of a file, or those of an archive, with their sketches.
 
         Raises:
           StoreError: if the database cannot be read.
         """
-        known, rewards = _look_up(self.path / DATABASE, file)
-        try:
-            steps = _steps(file)
-        except BadEpisodeError as error:
-            yield Reading(str(file), None, (str(error),))
+        if not archives.is_archive(file):
+            yield self._reading(file, str(file), file.name)
             return
-        episode = _episode(steps, known, file, self.defaults)
+        member = None
+        for member in archives.members(file, _named):
+            if member.problem:
+                yield Reading(str(file), None, (member.problem,))
+            else:
+                yield self._reading(member.unpacked, f"{file}#{member.name}", Path(member.name).name)
+        if member is None:
+            yield Reading(str(file), None, (f"{file} holds no episode of Sketchy's: leave it out",))
+
+    def _reading(self, file: Path, where: str, name: str) -> Reading:
+        known, rewards = _look_up(self.path / DATABASE, name)
+        try:
+            steps = _steps(file, where)
+        except BadEpisodeError as error:
+            return Reading(where, None, (str(error),))
+        episode = _episode(steps, known, where, name, self.defaults)
         sketches, problems = [], []
         for row in rewards:
             try:
                 sketches.append(_sketch(row, episode.num_steps))
             except ArmchairError as error:
                 problems.append(str(error))
-        yield Reading(str(file), episode, tuple(problems), sketches=tuple(sketches))
+        return Reading(where, episode, tuple(problems), sketches=tuple(sketches))
 
 
-def _steps(file: Path) -> dict[str, np.ndarray]:
+def _named(name: str) -> re.Match[str] | None:
+    """The match of a file's name, if it is called as episodes are."""
+    return _EPISODE_FILE.fullmatch(name.rpartition("/")[2])
+
+
+def _steps(file: Path, where: str) -> dict[str, np.ndarray]:
     """Step fields [T, ...] of an episode file; pictures as object[T] of JPEG bytes."""
     records = []
-    for record in tfrecords.read_all(file):
+    for record in tfrecords.read_all(file, where):
         if record.problem:  # without one of its steps an episode is no longer at 10 Hz
             raise BadEpisodeError(record.problem)
         records.append(record.content)
     if not records:
-        raise BadEpisodeError(f"{file} holds no steps: restore it from a copy")
+        raise BadEpisodeError(f"{where} holds no steps: restore it from a copy")
     try:
         present = tf.train.Example.FromString(records[0]).features.feature
         if _ACTION not in present:
-            raise BadEpisodeError(f"{file} has no {_ACTION!r}, so it is not a Sketchy episode: leave it out")
+            raise BadEpisodeError(f"{where} has no {_ACTION!r}, so it is not a Sketchy episode: leave it out")
         names = [name for name in _OBSERVATIONS if name in present]
         wanted = {name: _wanted(name, len(present[name].float_list.value)) for name in names}
         wanted[_ACTION] = tf.io.FixedLenFeature((len(present[_ACTION].float_list.value),), tf.float32)
         parsed = tf.io.parse_example(records, wanted)
     except tf.errors.InvalidArgumentError as error:
-        raise BadEpisodeError(f"{file} does not have the same features at every step: {error.message}") from error
+        raise BadEpisodeError(f"{where} does not have the same features at every step: {error.message}") from error
     except tf.errors.OpError as error:
-        raise BadEpisodeError(f"{file} cannot be parsed: {error.message}") from error
+        raise BadEpisodeError(f"{where} cannot be parsed: {error.message}") from error
     except Exception as error:
         if type(error).__name__ != "DecodeError":  # protobuf's, whose class moves between its versions
             raise
-        raise BadEpisodeError(f"{file} holds records that are not steps: leave it out") from error
+        raise BadEpisodeError(f"{where} holds records that are not steps: leave it out") from error
     steps = {name: value.numpy() for name, value in parsed.items()}
     if _DEPTH in steps:
         steps[_DEPTH] = steps[_DEPTH].reshape(len(records), *_depth_size(steps), 1)
@@ -125,9 +144,9 @@ def _depth_size(steps: dict[str, np.ndarray]) -> tuple[int, int]:
     return height, width
 
 
-def _episode(steps: dict[str, np.ndarray], known: dict[str, Any], file: Path, defaults: Defaults) -> Episode:
+def _episode(steps: dict[str, np.ndarray], known: dict[str, Any], where: str, name: str, defaults: Defaults) -> Episode:
     num_steps = len(steps[_ACTION])
-    named = _EPISODE_FILE.fullmatch(file.name)
+    named = _named(name)
     metadata = EpisodeMetadata(
         episode_id=known.get("EpisodeId") or (named and named["id"]) or content_id(steps),
         task_id=known.get("TaskId") or defaults.task_id,
@@ -135,7 +154,7 @@ def _episode(steps: dict[str, np.ndarray], known: dict[str, Any], file: Path, de
         robot=defaults.robot or "sawyer",
         timestamp=known.get("Timestamp") or 0,
         control_rate_hz=schema.CONTROL_RATE_HZ,
-        source=str(file),
+        source=where,
         repairs="The log has no rewards, discounts and flags; they are now 0, 1, and the ends of the file.",
         tags=",".join(known.get("Tags", ())),
     )
@@ -152,7 +171,7 @@ def _episode(steps: dict[str, np.ndarray], known: dict[str, Any], file: Path, de
     )
 
 
-def _look_up(database: Path, file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _look_up(database: Path, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The database's row of an episode (with `Tags`) and its reward sequences; both empty where it has none."""
     if not database.is_file():
         return {}, []
@@ -160,7 +179,7 @@ def _look_up(database: Path, file: Path) -> tuple[dict[str, Any], list[dict[str,
         # Immutable: other people's data may lie on a read-only disk, where SQLite could not make its lock files.
         with contextlib.closing(sqlite3.connect(f"{database.absolute().as_uri()}?immutable=1", uri=True)) as connection:
             connection.row_factory = sqlite3.Row
-            row = connection.execute('SELECT * FROM "Episodes" WHERE "DataPath" = ?', [file.name]).fetchone()
+            row = connection.execute('SELECT * FROM "Episodes" WHERE "DataPath" = ?', [name]).fetchone()
             if row is None:
                 return {}, []
             of = [row["EpisodeId"]]

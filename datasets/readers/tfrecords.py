@@ -31,13 +31,19 @@ class Record(NamedTuple):
     problem: str  # empty: the record is good
 
 
-def read_all(path: Path) -> Iterator[Record]:
-    """Every record of a file, in order. After a length that cannot be trusted the rest comes as one bad record."""
+def read_all(path: Path, where: object = None) -> Iterator[Record]:
+    """Every record of a file, in order. After a length that cannot be trusted the rest comes as one bad record.
+
+    Args:
+      path: of the file.
+      where: what messages call it; by default its path.
+    """
+    where = where or path
     if not path.is_file():
-        yield Record(0, b"", f"{path} is not there: restore it from a copy")
+        yield Record(0, b"", f"{where} is not there: restore it from a copy")
         return
     if _is_compressed(path):
-        yield from _read_compressed(path)
+        yield from _read_compressed(path, where)
         return
     good = size = 0
     # TensorFlow checks fast (where crcmod has no C part it is a thousand times slower) but cannot go on.
@@ -48,7 +54,7 @@ def read_all(path: Path) -> Iterator[Record]:
             good += 1
             size += _HEADER.size + len(content) + _CHECKSUM.size
     if size != path.stat().st_size:  # TensorFlow takes a file that is cut within a header for a whole one
-        yield from _read_slowly(path, good)
+        yield from _read_slowly(path, where, good)
 
 
 def readings(path: Path, read: Callable[[bytes, str], Episode]) -> Iterator[Reading]:
@@ -74,7 +80,7 @@ def _is_compressed(path: Path) -> bool:
     return header.startswith(b"\x1f\x8b") and not _is_intact(header)  # a length may begin so, too
 
 
-def _read_compressed(path: Path) -> Iterator[Record]:
+def _read_compressed(path: Path, where: object) -> Iterator[Record]:
     """Where it is damaged, the rest is lost."""
     number = 0
     try:
@@ -82,27 +88,27 @@ def _read_compressed(path: Path) -> Iterator[Record]:
             yield Record(number, record.numpy(), "")
             number += 1
     except tf.errors.DataLossError:
-        yield Record(number, b"", f"{path} is damaged from record {number} on: restore it from a copy")
+        yield Record(number, b"", f"{where} is damaged from record {number} on: restore it from a copy")
 
 
-def _read_slowly(path: Path, skip: int) -> Iterator[Record]:
+def _read_slowly(path: Path, where: object, skip: int) -> Iterator[Record]:
     with path.open("rb") as file:
         number = 0
         while header := file.read(_HEADER.size):
             start = file.tell() - len(header)
             if not _is_intact(header):
                 yield Record(
-                    number, header + file.read(), f"{path} is damaged from byte {start} on: restore it from a copy"
+                    number, header + file.read(), f"{where} is damaged from byte {start} on: restore it from a copy"
                 )
                 return
             content = file.read(_HEADER.unpack(header)[0])
             checksum = file.read(_CHECKSUM.size)
             if len(checksum) < _CHECKSUM.size:
-                yield Record(number, content, f"{path} ends within record {number}: restore it from a copy")
+                yield Record(number, content, f"{where} ends within record {number}: restore it from a copy")
                 return
             if number >= skip:
                 intact = _masked(content) == _CHECKSUM.unpack(checksum)[0]
-                problem = "" if intact else f"record {number} of {path} fails its checksum: restore it from a copy"
+                problem = "" if intact else f"record {number} of {where} fails its checksum: restore it from a copy"
                 yield Record(number, content, problem)
             number += 1
 
