@@ -25,7 +25,8 @@ def make_rich(seed, num_steps=None, **changes):
         seed, num_steps, cameras=("wrist",), image_size=(47, 65), terminal=seed % 2 == 0, **changes
     )
     rng, times = np.random.default_rng(seed), np.arange(num_steps)
-    greys = np.broadcast_to(60 + 20 * times[:, None, None, None], (num_steps, 32, 32, 1)).astype(np.uint8)
+    gradient = np.linspace(40, 160, 32)[None, :, None, None] + np.zeros((1, 1, 32, 1))
+    greys = (gradient + 2 * times[:, None, None, None]).astype(np.uint8)  # [T, 32, 32, 1]
     texts = np.array([TEXTS[(seed + (t == num_steps - 2)) % 3] for t in times], object)
     observation = {
         "images/grey": video.encode_jpeg(greys),
