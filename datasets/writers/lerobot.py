@@ -88,6 +88,8 @@ class LerobotWriter:
         declared = self._features.declare(rate)
         tables, told, tasks = [], [], []
         seen = {name: Levels.of(np.empty((0, 1, 1, 3), np.uint8)) for name in cameras}
+        kinds = ("data", "meta/episodes", *(f"videos/{name}" for name in cameras))
+        places = {f"{kind}/{name}": number for kind in kinds for name, number in _place(part).items()}
         begin = end = part.first_frame - part.first_episode  # rows: every episode has one less than it has frames
         with contextlib.ExitStack() as stack:
             add = {
@@ -105,15 +107,19 @@ class LerobotWriter:
                 tasks.append(_tasks(episode))
                 start, end = end, end + len(tables[-1])
                 told.append(
-                    {"episode_index": number, "tasks": list(dict(tasks[-1])), "length": end - start}
-                    | {"dataset_from_index": start, "dataset_to_index": end}
-                    | _place("data", part) | _place("meta/episodes", part)
-                    | {k: v for name in cameras for k, v in _place(f"videos/{name}", part).items()}
-                    | {f"videos/{name}/from_timestamp": (start - begin) / rate for name in cameras}
-                    | {f"videos/{name}/to_timestamp": (end - begin) / rate for name in cameras}
-                    | {"episode_metadata": json.dumps(dataclasses.asdict(episode.metadata))}
-                    | {f"stats/{k}/{s}": v for k, of in statistics.describe().items() for s, v in of.items()}
-                )  # fmt: skip
+                    {
+                        "episode_index": number,
+                        "tasks": list(dict(tasks[-1])),
+                        "length": end - start,
+                        "dataset_from_index": start,
+                        "dataset_to_index": end,
+                        **places,
+                        **{f"videos/{name}/from_timestamp": (start - begin) / rate for name in cameras},
+                        **{f"videos/{name}/to_timestamp": (end - begin) / rate for name in cameras},
+                        "episode_metadata": json.dumps(dataclasses.asdict(episode.metadata)),
+                        **{f"stats/{k}/{s}": v for k, of in statistics.describe().items() for s, v in of.items()},
+                    }
+                )
         _write_tables(out / _path(_EPISODES, part), [pa.Table.from_pylist(told)])
         _write_tables(out / _path(_DATA, part), tables)
         return {"tasks": tasks, "pictures": {name: levels.to_json() for name, levels in seen.items()}}
@@ -154,12 +160,12 @@ class LerobotWriter:
         files.write_atomically(out / "meta/info.json", json.dumps(info, indent=2) + "\n")
 
 
-def _place(of: str, part: Part) -> dict[str, int]:
-    return {f"{of}/chunk_index": part.number // _CHUNK, f"{of}/file_index": part.number % _CHUNK}
+def _place(part: Part) -> dict[str, int]:
+    return {"chunk_index": part.number // _CHUNK, "file_index": part.number % _CHUNK}
 
 
 def _path(template: str, part: Part, **key: str) -> str:
-    return template.format(chunk_index=part.number // _CHUNK, file_index=part.number % _CHUNK, **key)
+    return template.format(**_place(part), **key)
 
 
 def _write_pictures(encoded: np.ndarray, add: Callable[[np.ndarray], None]) -> Levels:
@@ -194,7 +200,7 @@ def _number_tasks(path: Path, runs: Sequence[Runs], tasks: Mapping[str, int]) ->
 
 
 def _task_table(tasks: Mapping[str, int]) -> pa.Table:
-    """The texts as what pandas knows as the index, for LeRobot looks them up by it."""
+    """The texts as the index of what pandas reads, where LeRobot looks for them; pandas itself is not needed."""
     kinds = {TASK_INDEX: ("int64", "int64"), "task": ("unicode", "object")}
     columns = [
         {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy, "metadata": None}

@@ -19,10 +19,12 @@ from beam_jobs.config import IngestConfig
 from beam_jobs.ingest import ingest
 from datasets import testing, video
 from datasets.errors import ArmchairError
-from datasets.features import step_spec
+from datasets.features import ArraySpec, StepSpec, step_spec
 from datasets.query import Query
 from datasets.readers.logs import open_logs
+from datasets.statistics import drawn
 from datasets.store import Store
+from datasets.writers import lerobot
 from datasets.writers.lerobot import LerobotWriter
 from datasets.writers.lerobot_features import Features
 from datasets.writers.lerobot_statistics import Levels, Tally
@@ -266,6 +268,24 @@ class TestStatistics:
             wanted = np.quantile(levels, q, axis=0, method="inverted_cdf")
             np.testing.assert_allclose(np.ravel(told[name]), wanted, rtol=1e-9)
 
+    def test_of_long_episodes_every_so_many_pictures(self, tmp_path):
+        store = make_store(tmp_path / "store", 2, testing.make_episode, num_steps=251, cameras=("wrist",))
+        exported = Exported(export_lerobot(store, tmp_path / "out"))
+        frames = [video.decode_frames(e.observation["pixels/wrist"][:-1])[::2] for e in originals(store)]
+        self._check_pictures(exported.stats["observation.images.wrist"], np.concatenate(frames))
+        assert exported.stats["action"]["count"] == [500]
+
+    def test_of_many_rows_a_sample_has_the_quantiles(self, source, tmp_path, monkeypatch):
+        monkeypatch.setattr(lerobot, "_SAMPLE", 12)
+        exported = Exported(export_lerobot(source, tmp_path / "out"))
+        episodes, rows = originals(source), exported.info["total_frames"]
+        chosen = [drawn(e.metadata.episode_id, e.num_steps - 1, 12 / rows) for e in episodes]
+        sample = np.concatenate([e.action[n] for e, n in zip(episodes, chosen, strict=True)])
+        assert 0 < len(sample) < rows
+        for name, q in QUANTILES.items():
+            np.testing.assert_allclose(exported.stats["action"][name], np.quantile(sample, q, axis=0), rtol=1e-6)
+        assert exported.stats["action"]["count"] == [rows]
+
     @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(3), st.just(2), st.just(3))), st.integers(0, 5))
     def test_levels_add_up(self, frames, cut):
         whole, parts = Levels.of(frames), Levels.of(frames[:cut]) + Levels.of(frames[cut:])
@@ -343,10 +363,8 @@ class TestJob:
         assert tree(tmp_path / "out") == tree(whole)
         assert {p: p.stat().st_mtime_ns for p in there} == there
 
-    def test_parts_do_not_change_what_is_told(self, store, tmp_path, small_parts):
-        several = Exported(export_lerobot(store, tmp_path / "several"))
-        job.LerobotWriter = LerobotWriter  # the fixture puts back what was
-        one = Exported(export_lerobot(store, tmp_path / "one"))
+    def test_parts_do_not_change_what_is_told(self, exported, source, tmp_path):
+        several, one = exported, Exported(export_lerobot(source, tmp_path / "one"))
         assert several.info == one.info and several.tasks == one.tasks
         for ours, theirs in zip(several.episodes, one.episodes, strict=True):
             assert several.rows(ours) == one.rows(theirs)
@@ -402,6 +420,11 @@ class TestMistakes:
         with pytest.raises(ArmchairError, match=told):
             export_lerobot(store, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+    def test_pictures_that_no_video_holds(self):
+        spec = StepSpec({"pixels/four": ArraySpec((8, 8, 4), "uint8")}, ArraySpec((7,), "float32"))
+        with pytest.raises(ArmchairError, match="observation/pixels/four has pictures of 4 channels"):
+            LerobotWriter(spec, judged=True).check([])
 
 
 def test_real_bridge(tmp_path):
