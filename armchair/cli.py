@@ -21,7 +21,7 @@ STAGES: Mapping[str, str] = {
     "doctor": "check this machine and this installation, and say what to do",
     "collect": "record episodes with a scripted expert or a policy",
     "ingest": "put recorded episodes, or anybody's logs, into a store; ingest inspect: look into them",
-    "export": "write episodes in a format that others read: rlds, robomimic, mp4",
+    "export": "write episodes in a format that others read: rlds, robomimic, lerobot, mp4",
     "store": "look into a store: ls, info, query, save, saved, verify, rebuild-index, backup",
     "validate": "look at every number and picture of a data set, and tell what is wrong",
     "stats": "describe a data set: statistics, and a page with plots and videos",

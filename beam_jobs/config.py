@@ -55,6 +55,7 @@ class Format(enum.StrEnum):
 
     RLDS = "rlds"  # a TFDS folder: tfds.builder_from_directory, and Open X-Embodiment's tools
     ROBOMIMIC = "robomimic"  # one HDF5 file: robomimic, robosuite
+    LEROBOT = "lerobot"  # tables and videos, version 3.0: LeRobot
     MP4 = "mp4"  # a video an episode, for people
 
 

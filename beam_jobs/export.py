@@ -16,8 +16,10 @@ from beam_jobs.config import ExportConfig, Format
 from beam_jobs.options import run_as_script
 from beam_jobs.parts import Summary
 from datasets.features import StepSpec
+from datasets.schema import Verdict
 from datasets.store import EpisodeRow
 from datasets.writers.base import Writer
+from datasets.writers.lerobot import LerobotWriter
 from datasets.writers.mp4 import Mp4Writer
 from datasets.writers.rlds import RldsWriter
 from datasets.writers.robomimic import RobomimicWriter
@@ -38,12 +40,13 @@ def export(config: ExportConfig, options: PipelineOptions | None = None) -> Summ
 
 
 def _writer(config: ExportConfig, spec: StepSpec, rows: Sequence[EpisodeRow]) -> Writer:
-    del rows  # these formats need not know how many there are
     match config.format:
         case Format.RLDS:
             return RldsWriter(config.name, spec)
         case Format.ROBOMIMIC:
             return RobomimicWriter(config.name, spec)
+        case Format.LEROBOT:
+            return LerobotWriter(spec, judged=all(row.verdict != Verdict.UNKNOWN for row in rows))
         case Format.MP4:
             return Mp4Writer(config.store.absolute(), spec)
 

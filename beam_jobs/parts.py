@@ -207,8 +207,8 @@ class _WritePart(beam.DoFn):
             reader = _Reader(self._store, part.rows, self._job, self._journal)
             try:
                 facts = self._writer.write(self._job.out, part, self._parts, reader)
-            except BadEpisodeError:
-                reader.drain()  # to tell of every bad one at once
+            except BadEpisodeError as error:
+                reader.drain(error)  # to tell of every bad one at once
                 return
             files.write_atomically(_done(self._job.out, part), json.dumps(facts))
 
@@ -225,27 +225,28 @@ class _Reader:
         while self._next < len(self._rows):
             yield self._read()
 
-    def drain(self) -> None:
-        """Reads what is left, for the journal."""
+    def drain(self, error: BadEpisodeError) -> None:
+        """Tells the journal what is wrong with the episode that came last, and reads what is left."""
+        self._tell(error)
         while self._next < len(self._rows):
             try:
                 self._read()
-            except BadEpisodeError:
-                continue
+            except BadEpisodeError as another:
+                self._tell(another)
 
     def _read(self) -> Episode:
         number, row = self._next, self._rows[self._next]
         self._next += 1
-        try:
-            episode = self._store.read(row)
-        except BadEpisodeError as error:
-            self._notes.write(row.episode_id, _BAD, row.num_steps, problem=str(error))
-            raise
+        episode = self._store.read(row)
         self._notes.write(row.episode_id, _WRITTEN, row.num_steps)
         if self._rewards is None:
             return episode
         values = np.append(self._rewards(number, episode), 0)  # the last step has no reward
         return dataclasses.replace(episode, reward=values.astype(np.float32))
+
+    def _tell(self, error: BadEpisodeError) -> None:
+        row = self._rows[self._next - 1]
+        self._notes.write(row.episode_id, _BAD, row.num_steps, problem=str(error))
 
 
 def _rewards(store: Store, rows: Sequence[EpisodeRow], job: Job) -> Any:

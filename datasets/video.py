@@ -1,8 +1,9 @@
 """Pictures in and out: decoding and encoding the frames of an episode, and turning an episode into a video."""
 
+import contextlib
 import fractions
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -21,7 +22,7 @@ _PANEL_HEIGHT = 120  # of the curves under the picture
 _MIN_WIDTH = 384  # so that a few labels fit beside each other
 _MARGIN = 12
 _COLOURS = ("#ffb000", "#648fff", "#dc267f", "#35d0a5", "#fe6100", "#b59bff")  # distinct for colour-blind people
-_CRF = "20"  # x264 quality: visually lossless is about 18, smaller files above
+_ENCODER = {"crf": "20", "preset": "veryfast"}  # x264: visually lossless is a crf of about 18, smaller files above
 _FONT_SIZE = 12
 
 
@@ -80,13 +81,20 @@ def encode_jpeg(frames: np.ndarray) -> np.ndarray:
     return encoded
 
 
-def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> Path:
-    """Writes an MP4 that browsers play at once (H.264, yuv420p, index first); whole or not at all.
+@contextlib.contextmanager
+def mp4_file(
+    path: Path | str, fps: float, options: Mapping[str, str] | None = None
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """An MP4 that browsers play at once (H.264, yuv420p, index first); whole or not at all.
 
     Args:
       path: what to write.
-      frames: uint8[H, W, 3] each, all of one size; odd sizes are padded by a pixel, which yuv420p needs.
       fps: frames a second.
+      options: of the encoder x264, where others are wanted.
+
+    Yields:
+      What takes the frames, one after the other: uint8[H, W, 3] each, all of one size; odd sizes are padded by a pixel,
+      which yuv420p needs.
 
     Raises:
       ArmchairError: if there are no frames.
@@ -98,19 +106,34 @@ def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> Pat
         av.open(str(staged), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         stream = None
-        for frame in frames:
+
+        def add(frame: np.ndarray) -> None:
+            nonlocal stream
             height, width = frame.shape[:2]
             if stream is None:
                 rate = fractions.Fraction(fps).limit_denominator(1000)
-                stream = container.add_stream("libx264", rate=rate, options={"crf": _CRF, "preset": "veryfast"})
+                stream = container.add_stream("libx264", rate=rate, options={**_ENCODER, **(options or {})})
                 stream.pix_fmt = "yuv420p"
                 stream.height, stream.width = height + height % 2, width + width % 2
             padded = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(padded, format="rgb24")))
+
+        yield add
         if stream is None:
             raise ArmchairError(f"there are no frames to write to {path}: give at least one")
         container.mux(stream.encode())
-    return path
+
+
+def write_mp4(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> Path:
+    """Writes all frames as `mp4_file` does.
+
+    Raises:
+      ArmchairError: if there are no frames.
+    """
+    with mp4_file(path, fps) as add:
+        for frame in frames:
+            add(frame)
+    return Path(path)
 
 
 def episode_video(

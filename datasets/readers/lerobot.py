@@ -153,7 +153,8 @@ def to_episode(rows: pa.Table, promise: Promise, layout: Layout, defaults: Defau
     text = "task" if "language_instruction" in steps else "language_instruction"
     steps[text] = _instructions(steps.get("task_index"), len(rows), promise, layout.tasks, where, problems)
     names = _our_names(steps, {*layout.features, *rows.column_names})
-    observation = {names[k].removeprefix("observation/"): v for k, v in steps.items() if _is_seen(k)}
+    seen = {names[k].removeprefix("observation/"): v for k, v in steps.items() if _is_seen(k)}
+    observation = {name: _as_known(name, values) for name, values in seen.items()}
     extras = {names[k]: v for k, v in steps.items() if not _is_seen(k)}
     if not observation:
         raise BadEpisodeError(f"{where} has no observation among {', '.join(steps)}: leave it out")
@@ -337,6 +338,12 @@ def _instructions(
 
 def _is_seen(feature: str) -> bool:
     return feature.partition(".")[0] == "observation"
+
+
+def _as_known(name: str, values: np.ndarray) -> np.ndarray:
+    """A number as the vector of one that the vocabulary says it is, for LeRobot has no such vectors."""
+    known = schema.OBSERVATIONS.get(name)
+    return values[:, None] if known and known.shape == (1,) and values.ndim == 1 else values
 
 
 def _our_names(features: Iterable[str], taken: Collection[str]) -> dict[str, str]:

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from pyarrow import parquet
 
 from armchair import cli
 from beam_jobs import export as job
@@ -23,6 +25,7 @@ from datasets.query import Query
 from datasets.readers.logs import open_logs
 from datasets.store import Store
 from datasets.writers import rlds
+from datasets.writers.lerobot import LerobotWriter
 from tests.datasets.stores import CARD, add_predictions, sketch
 
 COUNT = 7
@@ -165,6 +168,38 @@ class TestRobomimic:
             export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
 
 
+class TestLerobot:
+    """What is in its files, `tests/datasets/writers/test_lerobot.py` looks at."""
+
+    def test_with_the_rewards_of_a_model(self, store, tmp_path):
+        store.register_model(CARD)
+        values = {r.episode_id: np.linspace(0, 1, r.num_steps, dtype=np.float32) for r in store.query(Query())}
+        add_predictions(store, "all", values)
+        export(ExportConfig(store.root, tmp_path / "out", Format.LEROBOT, rewards="model:m1"))
+        for episode, rated in zip(read_back(tmp_path / "out"), values.values(), strict=True):
+            np.testing.assert_array_equal(episode.reward, rated[1:])
+
+    def test_a_damaged_episode_is_left_out_and_numbers_have_no_gap(self, store, tmp_path, capsys):
+        rows = store.query(Query())
+        rows[2].path.write_bytes(rows[2].path.read_bytes()[:-20])
+        arguments = ["export", "--store", str(store.root), "--out", str(tmp_path / "out"), "--format", "lerobot"]
+        assert cli.main(arguments) == 2
+        assert rows[2].episode_id in capsys.readouterr().out
+        table = parquet.read_table(tmp_path / "out/data/chunk-000/file-000.parquet")
+        kept = [row.num_steps - 1 for row in rows if row != rows[2]]
+        assert table["index"].to_pylist() == list(range(sum(kept)))
+        assert table["episode_index"].to_pylist() == [n for n, count in enumerate(kept) for _ in range(count)]
+        assert [episode.num_steps for episode in read_back(tmp_path / "out")] == kept
+
+    def test_two_processes_write_the_same(self, store, tmp_path, monkeypatch):
+        small = functools.partial(LerobotWriter, episodes_a_part=2)
+        monkeypatch.setattr(job, "LerobotWriter", small)
+        flags = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+        export(ExportConfig(store.root, tmp_path / "two", Format.LEROBOT), beam_options(flags))
+        export(ExportConfig(store.root, tmp_path / "one", Format.LEROBOT))
+        assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
 def test_videos(store, tmp_path):
     export(ExportConfig(store.root, tmp_path / "out", Format.MP4))
     for row in store.query(Query()):
@@ -228,6 +263,17 @@ class TestJob:
         assert [e.metadata.episode_id for e in read_back(tmp_path / "out")] == kept
         assert tfds.builder_from_directory(os.fspath(tmp_path / "out")).info.splits["train"].num_examples == 5
         assert cli.main(arguments) == 2  # done before, and said again
+
+    @pytest.mark.parametrize("kind", [Format.MP4, Format.ROBOMIMIC, Format.LEROBOT])
+    def test_an_episode_with_a_broken_picture_is_left_out_and_told(self, store, tmp_path, kind):
+        episode = testing.make_episode(50)
+        pictures = episode.observation["pixels/basket_front_left"].copy()
+        pictures[1] = pictures[1][:40]  # the store looks at the first, the middle and the last one
+        observation = {**episode.observation, "pixels/basket_front_left": pictures}
+        store.add(dataclasses.replace(episode, observation=observation), "some")
+        summary = export(ExportConfig(store.root, tmp_path / "out", kind))
+        ((name, problem),) = summary.problems
+        assert (name, summary.episodes) == ("fake-50", COUNT) and "is not a readable JPEG" in problem
 
     def test_two_processes_write_the_same(self, store, tmp_path, small_parts):
         export(ExportConfig(store.root, tmp_path / "one", Format.ROBOMIMIC))
