@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
+from upath import UPath
 
 from datasets import features
 from datasets.episode import Episode, EpisodeMetadata
@@ -38,7 +39,7 @@ class EpisodeRow(EpisodeMetadata):
 
     dataset: str
     shard: int  # number in the shard's name
-    path: Path  # of the shard
+    path: Path | UPath  # of the shard
     num_steps: int
     split: str  # "train" or "test", see `query.split_of`
     checksum: str  # SHA-256 of the shard file, hex
@@ -46,18 +47,19 @@ class EpisodeRow(EpisodeMetadata):
 
 _ROW_FIELDS = (*METADATA_FIELDS, "dataset", "shard", "num_steps", "split", "checksum")  # columns of the same name
 
+_SHARDS = "episodes"  # what paths in the index begin with, wherever the shards are
+
 
 FACETS = ("task_id", "tag", "policy_id", "source", "dataset", "robot", "episode_type", "verdict")
 """The conditions of a Query by which people choose."""
 
 
-def checksum(path: Path) -> str:
+def checksum(path: Path | UPath) -> str:
     """SHA-256 of a file, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def describe(episode: Episode, directory: ShardDirectory, shard: Path) -> EpisodeRow:
+def describe(episode: Episode, directory: ShardDirectory, shard: Path | UPath) -> EpisodeRow:
     """The row of an episode that lies in `shard`."""
     return EpisodeRow(
         **dataclasses.asdict(episode.metadata),
@@ -76,10 +78,10 @@ def is_indexed(connection: sql.Connection, episode_id: str) -> bool:
     return connection.execute(found).first() is not None
 
 
-def insert_episode(connection: sql.Connection, root: Path, row: EpisodeRow) -> bool:
+def insert_episode(connection: sql.Connection, row: EpisodeRow) -> bool:
     """Indexes an episode; False if its id is there already."""
     columns: dict[str, Any] = {column_name(name): getattr(row, name) for name in _ROW_FIELDS}
-    columns["DataPath"] = row.path.relative_to(root).as_posix()
+    columns["DataPath"] = "/".join((_SHARDS, *row.path.parts[-3:]))  # dataset, version, file
     if not insert_new(connection, EPISODES, [columns]):
         return False
     tags = {tag.strip() for tag in row.tags.split(",")} - {""}
@@ -92,8 +94,8 @@ def insert_episode(connection: sql.Connection, root: Path, row: EpisodeRow) -> b
     return True
 
 
-def select_episodes(connection: sql.Connection, root: Path, query: Query) -> list[EpisodeRow]:
-    """Rows of the episodes that match, by (dataset, shard)."""
+def select_episodes(connection: sql.Connection, shards: Path | UPath, query: Query) -> list[EpisodeRow]:
+    """Rows of the episodes that match, by (dataset, shard); `shards` is the folder of all shards."""
     found = connection.execute(query.select()).mappings().all()
     tags: dict[str, list[str]] = {}
     tagged = sql.select(EPISODE_TAGS).where(among(EPISODE_TAGS.c.EpisodeId, [row["EpisodeId"] for row in found]))
@@ -102,7 +104,7 @@ def select_episodes(connection: sql.Connection, root: Path, query: Query) -> lis
     return [
         EpisodeRow(
             **{name: row[column_name(name)] for name in _ROW_FIELDS},
-            path=root / row["DataPath"],
+            path=shards / row["DataPath"].removeprefix(f"{_SHARDS}/"),
             tags=",".join(tags.get(row["EpisodeId"], ())),
         )
         for row in found
@@ -120,12 +122,12 @@ def count_facets(connection: sql.Connection) -> dict[str, dict[str, int]]:
     return counts
 
 
-def shard_number(shard: Path) -> int:
+def shard_number(shard: Path | UPath) -> int:
     """The number in a shard's name."""
     return int(shard.name.rpartition("-")[2])
 
 
-def adopt(connection: sql.Connection, root: Path, directory: ShardDirectory) -> None:
+def adopt(connection: sql.Connection, directory: ShardDirectory) -> None:
     """Indexes the shards past the last indexed one, which a killed writer left without their rows.
 
     Raises:
@@ -145,7 +147,7 @@ def adopt(connection: sql.Connection, root: Path, directory: ShardDirectory) -> 
             episode = features.deserialize(read_record(shard), directory.features)
         except BadEpisodeError:
             continue  # `verify` reports it
-        insert_episode(connection, root, describe(episode, directory, shard))
+        insert_episode(connection, describe(episode, directory, shard))
 
 
 def insert_sketch(connection: sql.Connection, root: Path, path: Path) -> None:

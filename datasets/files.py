@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from upath import UPath
+
 
 def sync(path: Path) -> None:
     """Makes a file's content, or the names in a folder, survive a power cut."""
@@ -19,10 +21,29 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Writes a whole file or nothing: temporary file, fsync, rename. An existing file is replaced."""
+def write_atomically(path: Path | UPath, content: bytes | str) -> None:
+    """Writes a whole file or nothing: temporary file, fsync, rename. An existing file is replaced.
+
+    An object in a bucket appears when it is complete, by itself.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if not isinstance(path, Path):
+        path.write_bytes(data)
+        return
     with staged_file(path) as staged:
-        staged.write_bytes(content.encode() if isinstance(content, str) else content)
+        staged.write_bytes(data)
+
+
+@contextlib.contextmanager
+def on_this_machine(path: Path | UPath) -> Iterator[Path]:
+    """Yields a file itself, or a copy of it for the time of the block where it lies elsewhere."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile() as copy:
+        copy.write(path.read_bytes())
+        copy.flush()
+        yield Path(copy.name)
 
 
 def write_new(path: Path, content: bytes | str) -> bool:

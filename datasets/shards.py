@@ -4,7 +4,8 @@
 DIR/features.json  dataset_info.json  NAME-train.tfrecord-00000  NAME-train.tfrecord-00001 ...
 ```
 Each shard is written to a temporary file, synced, and then *linked* to the first free number: a name appears
-whole or not at all, several writers never collide, and nothing is ever overwritten. `dataset_info.json` is derived:
+whole or not at all, several writers never collide, and nothing is ever overwritten. In a bucket, which has no links, an
+object appears whole, and writers queue for a lock of theirs (see `append`). `dataset_info.json` is derived:
 it tells plain TFDS how many shards there are, and `publish` rewrites it atomically. If a writer is killed before that,
 the directory is whole, and TFDS sees the newest shards after the next `publish`; our own reading never needs it.
 """
@@ -12,11 +13,13 @@ the directory is whole, and TFDS sees the newest shards after the next `publish`
 import functools
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from upath import UPath
 
 from datasets import files
 from datasets.errors import BadEpisodeError, StoreError
@@ -30,9 +33,9 @@ _VERSION = "1.0.0"  # of every dataset we write; TFDS wants one
 class ShardDirectory:
     """One TFDS directory of episodes with the same features."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | UPath | str):
         """Opens an existing directory. Raises StoreError if there is none at `path`."""
-        self.path = Path(path)
+        self.path = Path(path) if isinstance(path, str) else path
         if not (self.path / "features.json").is_file():
             raise StoreError(f"{self.path} is not an RLDS dataset (no features.json): check the path")
         info = json.loads((self.path / "dataset_info.json").read_text())
@@ -40,21 +43,30 @@ class ShardDirectory:
         self._count = self._bytes = 0
 
     @classmethod
-    def create(cls, path: Path | str, name: str, spec: StepSpec) -> "ShardDirectory":
+    def create(cls, path: Path | UPath | str, name: str, spec: StepSpec) -> "ShardDirectory":
         """Opens the directory, making it first where it is missing."""
-        path = Path(path)
+        path = Path(path) if isinstance(path, str) else path
         if not path.exists():
-            with files.staged_directory(path, replace=False) as staged:
-                episode_features(spec).save_config(os.fspath(staged))
-                (staged / "dataset_info.json").write_text(dataset_info(name, [], 0))
+            if isinstance(path, Path):
+                with files.staged_directory(path, replace=False) as staged:
+                    _describe(staged, name, spec)
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    _describe(Path(folder), name, spec)
+                    for file in sorted(Path(folder).iterdir()):  # features.json last: it makes a dataset
+                        files.write_atomically(path / file.name, file.read_bytes())
         return cls(path)
 
     @functools.cached_property
     def features(self) -> tfds.features.FeaturesDict:
         """The TFDS features of every episode here."""
-        return tfds.features.FeatureConnector.from_config(os.fspath(self.path))
+        if isinstance(self.path, Path):
+            return tfds.features.FeatureConnector.from_config(os.fspath(self.path))
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "features.json").write_bytes((self.path / "features.json").read_bytes())
+            return tfds.features.FeatureConnector.from_config(folder)
 
-    def shard_path(self, number: int) -> Path:
+    def shard_path(self, number: int) -> Path | UPath:
         """Path of one shard, whether it is there or not."""
         return self.path / f"{self.name}-train.tfrecord-{number:05d}"
 
@@ -65,21 +77,32 @@ class ShardDirectory:
             self._count += 1
         return self._count
 
-    def append(self, record: bytes) -> Path:
-        """Makes one record durable as a shard of its own, and returns its path. `publish` when done."""
-        staged = self.path / f".shard.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    def append(self, record: bytes) -> Path | UPath:
+        """Makes one record durable as a shard of its own, and returns its path. `publish` when done.
+
+        In a bucket, nobody else may append meanwhile.
+        """
+        if isinstance(self.path, Path):
+            return self._link(self.path, record)
+        shard = self.shard_path(len(self))
+        with tempfile.NamedTemporaryFile() as staged:
+            _write_record(Path(staged.name), record)
+            files.write_atomically(shard, Path(staged.name).read_bytes())
+        return shard
+
+    def _link(self, folder: Path, record: bytes) -> Path:
+        staged = folder / f".shard.{os.getpid()}.{os.urandom(4).hex()}.tmp"
         try:
-            with tf.io.TFRecordWriter(os.fspath(staged)) as writer:
-                writer.write(record)
+            _write_record(staged, record)
             files.sync(staged)
             while True:
-                shard = self.shard_path(len(self))
+                shard = folder / self.shard_path(len(self)).name
                 try:
                     os.link(staged, shard)
                     break
                 except FileExistsError:
                     continue  # another writer took this number
-            files.sync(self.path)
+            files.sync(folder)
         finally:
             staged.unlink(missing_ok=True)
         return shard
@@ -90,7 +113,17 @@ class ShardDirectory:
         files.write_atomically(self.path / "dataset_info.json", dataset_info(self.name, [1] * count, self._bytes))
 
 
-def read_record(path: Path | str) -> bytes:
+def _describe(folder: Path, name: str, spec: StepSpec) -> None:
+    episode_features(spec).save_config(os.fspath(folder))
+    (folder / "dataset_info.json").write_text(dataset_info(name, [], 0))
+
+
+def _write_record(path: Path, record: bytes) -> None:
+    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        writer.write(record)
+
+
+def read_record(path: Path | UPath | str) -> bytes:
     """The one record of a shard.
 
     Raises:
@@ -102,13 +135,14 @@ def read_record(path: Path | str) -> bytes:
     return records[0]
 
 
-def read_records(paths: Iterable[Path | str]) -> Iterator[bytes]:
+def read_records(paths: Iterable[Path | UPath | str]) -> Iterator[bytes]:
     """Every record of some TFRecord files, in order. Raises BadEpisodeError naming the file at the first bad one."""
-    for path in paths:
-        if not Path(path).is_file():
+    for path in (Path(p) if isinstance(p, str) else p for p in paths):
+        if not path.is_file():
             raise BadEpisodeError(f"{path} is not there: restore it, or run `armchair store rebuild-index`")
         try:
-            yield from _records_of(os.fspath(path))
+            with files.on_this_machine(path) as file:
+                yield from _records_of(os.fspath(file))
         except tf.errors.DataLossError as error:
             raise BadEpisodeError(f"{path} is corrupt ({error.message}): restore it from a copy") from error
 

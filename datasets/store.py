@@ -4,6 +4,7 @@
 ROOT/index.sqlite                                                what there is; can be rebuilt from the rest
 ROOT/index.json                                                  or: the URL of the PostgreSQL database that holds it
 ROOT/episodes/DATASET/1.0.0/DATASET-train.tfrecord-00000         one episode a shard, plain RLDS/TFDS
+ROOT/shards.json                                                 or: the URL of the folder with the datasets
 ROOT/rewards/sketches/EPISODE/SEQUENCE.json                      one reward sequence drawn by a person
 ROOT/rewards/predictions/MODEL/card.json  NAME.parquet           reward sequences of a model, many episodes a file
 ROOT/notes/EPISODE/NOTE.json                                     what a person said of an episode
@@ -28,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
+from upath import UPath
 
 from datasets import catalogue, features, files, leases, location, notes, saved_queries, upkeep, validate
 from datasets.catalogue import EpisodeRow
@@ -70,24 +72,29 @@ class Store:
         """Names a store without opening it; `open` and `create` are what you want."""
         self.root = Path(root)
         self._index = location.index_of(self.root)
+        self.shards = location.shards_of(self.root)
         self._directories: dict[str, ShardDirectory] = {}
 
     @classmethod
-    def create(cls, root: Path | str, index_url: str | None = None) -> "Store":
+    def create(cls, root: Path | str, index_url: str | None = None, shards_url: str | None = None) -> "Store":
         """Opens the store at `root`, making it first where there is none, and its index where that is lost.
 
         Args:
           root: folder of the store.
           index_url: of a PostgreSQL database to keep the index in from now on, `postgresql+psycopg://user@host/db`;
             without it, the index is where it was, or in a file of the store. See `datasets.location`.
+          shards_url: of an empty folder for the episodes, such as `gs://bucket/folder`; without it, they are where they
+            were, or in the store's folder.
 
         Raises:
-          StoreError: if the index cannot be reached, or cannot be moved there.
+          StoreError: if one of them cannot be reached, or what is there cannot be moved there.
         """
+        if shards_url is not None:
+            location.remember_shards(Path(root), shards_url)
         if index_url is not None:
-            location.remember(Path(root), index_url)
+            location.remember_index(Path(root), index_url)
         store = cls(root)
-        if not store._index.exists() and (store.root / "episodes").is_dir():
+        if not store._index.exists() and store.shards.is_dir():
             store.rebuild_index()
         store._index.create()
         if index_url is not None:
@@ -99,7 +106,7 @@ class Store:
         """Opens the store at `root`. Raises StoreError if there is none."""
         store = cls(root)
         if not store._index.exists():
-            if (store.root / "episodes").is_dir():
+            if store.shards.is_dir():
                 raise StoreError(f"{root} has lost its index: run `armchair store rebuild-index --store {root}`")
             raise StoreError(f"{root} is not a store (no index.sqlite): check the path, or `armchair ingest` into it")
         return store
@@ -129,18 +136,18 @@ class Store:
         directory = self._directory_for(episode, dataset)
         record = features.serialize(episode, directory.features)
         with self._index.write() as connection:
-            catalogue.adopt(connection, self.root, directory)
+            catalogue.adopt(connection, directory)
             if catalogue.is_indexed(connection, episode_id):  # by another process meanwhile, or just adopted
                 return Added.DUPLICATE
             shard = directory.append(record)
-            catalogue.insert_episode(connection, self.root, catalogue.describe(episode, directory, shard))
+            catalogue.insert_episode(connection, catalogue.describe(episode, directory, shard))
         return Added.ADDED
 
     def publish(self) -> None:
         """Adopts shards that a killed writer left, and tells plain TFDS how many shards each dataset has."""
-        for directory in upkeep.directories(self.root):
+        for directory in upkeep.directories(self.shards):
             with self._index.write() as connection:
-                catalogue.adopt(connection, self.root, directory)
+                catalogue.adopt(connection, directory)
                 directory.publish()  # under the lock: an older count never replaces a newer one
 
     def quarantine(self, source: str, reason: str, record: bytes | None = None) -> Path:
@@ -167,7 +174,7 @@ class Store:
           StoreError: if `require` and there are none.
         """
         with self._index.read() as connection:
-            rows = catalogue.select_episodes(connection, self.root, query)
+            rows = catalogue.select_episodes(connection, self.shards, query)
         if require and not rows:
             conditions = str(query) or "an empty query"
             raise StoreError(
@@ -212,7 +219,7 @@ class Store:
 
     def datasets(self) -> tuple[str, ...]:
         """Names of the datasets, sorted."""
-        return tuple(directory.name for directory in upkeep.directories(self.root))
+        return tuple(directory.name for directory in upkeep.directories(self.shards))
 
     def spec(self, dataset: str) -> features.StepSpec:
         """Names, shapes and dtypes of a dataset's steps. Raises StoreError if there is no such dataset."""
@@ -415,7 +422,7 @@ class Store:
 
     def verify(self) -> list[validate.Problem]:
         """Compares every file of the store with the index. Reads everything, changes nothing."""
-        return upkeep.verify(self.root, self._index)
+        return upkeep.verify(self.root, self.shards, self._index)
 
     def rebuild_index(self) -> upkeep.Counts:
         """Makes the index anew from the files; works on `Store(root)` even if the index is lost or damaged.
@@ -423,9 +430,9 @@ class Store:
         Raises:
           StoreError: if there are no episodes at the root.
         """
-        if not (self.root / "episodes").is_dir():
-            raise StoreError(f"{self.root} is not a store (no folder `episodes`): check the path")
-        return upkeep.rebuild(self.root, self._index)
+        if not self.shards.is_dir():
+            raise StoreError(f"{self.root} is not a store (no folder {self.shards}): check the path")
+        return upkeep.rebuild(self.root, self.shards, self._index)
 
     def _add_file(
         self, path: Path, content: str, insert: Callable[[sql.Connection, Path, Path], None], what: str
@@ -455,7 +462,8 @@ class Store:
         check_dataset_name(dataset)
         spec = features.step_spec(episode)
         if not self._dataset_path(dataset).is_dir():
-            ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
+            with self._index.write():  # one maker at a time
+                ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
         directory = self._directory(dataset)
         there = features.spec_of(directory.features)
         if spec != there:
@@ -465,8 +473,8 @@ class Store:
             )
         return directory
 
-    def _dataset_path(self, dataset: str) -> Path:
-        return self.root / "episodes" / dataset / "1.0.0"
+    def _dataset_path(self, dataset: str) -> Path | UPath:
+        return self.shards / dataset / "1.0.0"
 
     def _model_directory(self, model_id: str) -> Path:
         if not validate.is_name(model_id):

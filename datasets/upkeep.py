@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import sqlalchemy as sql
+from upath import UPath
 
 from datasets import catalogue, features
 from datasets.console import track
@@ -31,9 +32,10 @@ class Counts:
     problems: tuple[Problem, ...]  # files that could not be indexed
 
 
-def directories(root: Path) -> list[ShardDirectory]:
+def directories(shards: Path | UPath) -> list[ShardDirectory]:
     """The TFDS directories of a store, by name."""
-    return [ShardDirectory(path.parent) for path in sorted(root.glob("episodes/*/1.0.0/features.json"))]
+    found: list[Path | UPath] = [path.parent for path in shards.glob("*/1.0.0/features.json")]
+    return [ShardDirectory(path) for path in sorted(found, key=str)]
 
 
 def sketch_paths(root: Path) -> list[Path]:
@@ -51,7 +53,7 @@ def side_shard_paths(root: Path) -> list[Path]:
     return sorted(root.glob("rewards/predictions/*/*.parquet"))
 
 
-def rebuild(root: Path, index: Index) -> Counts:
+def rebuild(root: Path, shards: Path | UPath, index: Index) -> Counts:
     """Replaces the index by what the files say. A lost or damaged index file is made anew.
 
     Episodes are read before the index is locked, so that writers wait only for the sketches and side shards; an episode
@@ -59,19 +61,19 @@ def rebuild(root: Path, index: Index) -> Counts:
     """
     index.make_usable()
     problems: list[Problem] = []
-    found = list(_describe_all(root, problems))
+    found = list(_describe_all(shards, problems))
     with index.write() as connection:
         for table in reversed(tables.sorted_tables):
             if table is LEASES:  # they are in no file, and people are drawing
                 continue
             connection.execute(sql.delete(table))
-        again = [row for row in found if not catalogue.insert_episode(connection, root, row)]
+        again = [row for row in found if not catalogue.insert_episode(connection, row)]
         problems += [
             _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
         ]
-        for directory in directories(root):
+        for directory in directories(shards):
             try:
-                catalogue.adopt(connection, root, directory)
+                catalogue.adopt(connection, directory)
                 directory.publish()
             except StoreError as error:  # shards are missing
                 problems.append(_error(directory.path, str(error)))
@@ -106,28 +108,28 @@ def _count(connection: sql.Connection, table: sql.Table, *conditions: sql.Column
     return connection.execute(sql.select(sql.func.count()).select_from(table).where(*conditions)).scalar_one()
 
 
-def _shard_paths(directory: ShardDirectory) -> list[Path]:
+def _shard_paths(directory: ShardDirectory) -> list[Path | UPath]:
     """Every shard that is there, those after a missing one too."""
     return sorted(directory.path.glob(f"{directory.name}-train.tfrecord-*"))
 
 
-def _describe_all(root: Path, problems: list[Problem]) -> Iterator[catalogue.EpisodeRow]:
-    shards = [(d, shard) for d in directories(root) for shard in _shard_paths(d)]
-    for directory, shard in track(shards, "Reading episodes"):
+def _describe_all(shards: Path | UPath, problems: list[Problem]) -> Iterator[catalogue.EpisodeRow]:
+    found = [(d, shard) for d in directories(shards) for shard in _shard_paths(d)]
+    for directory, shard in track(found, "Reading episodes"):
         try:
             yield catalogue.describe(features.deserialize(read_record(shard), directory.features), directory, shard)
         except BadEpisodeError as error:
             problems.append(_error(shard, str(error)))
 
 
-def verify(root: Path, index: Index) -> list[Problem]:
+def verify(root: Path, shards: Path | UPath, index: Index) -> list[Problem]:
     """Compares every file of the store with the index; see `Problem`. Reads everything, changes nothing."""
     with index.read() as connection:
-        rows = catalogue.select_episodes(connection, root, Query())
+        rows = catalogue.select_episodes(connection, shards, Query())
         sequences = connection.execute(sql.select(REWARD_SEQUENCES)).mappings().all()
         notes = {note_path(root, note): note for note in select_notes(connection)}
     problems = list(_verify_episodes(track(rows, "Verifying episodes")))
-    problems += _verify_directories(root, {row.path for row in rows})
+    problems += _verify_directories(shards, {row.path for row in rows})
     problems += _verify_sequences(root, sequences, {row.episode_id: row.num_steps for row in rows})
     problems += _verify_notes(root, notes)
     killed = "was left by a writer that was killed"
@@ -143,18 +145,18 @@ def _verify_episodes(rows: Iterable[catalogue.EpisodeRow]) -> Iterator[Problem]:
             yield _error(row.path, f"is not as it was written (episode {row.episode_id!r})", _RESTORE)
 
 
-def _verify_directories(root: Path, indexed: set[Path]) -> Iterator[Problem]:
-    for directory in directories(root):
-        shards = _shard_paths(directory)
-        for shard in shards:
+def _verify_directories(shards: Path | UPath, indexed: set[Path | UPath]) -> Iterator[Problem]:
+    for directory in directories(shards):
+        paths = _shard_paths(directory)
+        for shard in paths:
             if shard not in indexed:
                 yield _warning(shard, "is not in the index", "`armchair store rebuild-index` takes it in")
         info = json.loads((directory.path / "dataset_info.json").read_text())
         published = len(info["splits"][0]["shardLengths"])
-        if published != len(shards):
+        if published != len(paths):
             yield _warning(
                 directory.path / "dataset_info.json",
-                f"tells plain TFDS of {published} of {len(shards)} episodes",
+                f"tells plain TFDS of {published} of {len(paths)} episodes",
                 "the next ingest, or `armchair store rebuild-index`, brings it up to date",
             )
 
@@ -209,9 +211,9 @@ def _verify_notes(root: Path, notes: Mapping[Path, Note]) -> Iterator[Problem]:
 _RESTORE = "restore it from a copy"
 
 
-def _error(path: Path, what: str, fix: str = "") -> Problem:
+def _error(path: Path | UPath, what: str, fix: str = "") -> Problem:
     return Problem(Severity.ERROR, str(path), what.removeprefix(f"{path} "), fix)  # the path is said once
 
 
-def _warning(path: Path, what: str, fix: str) -> Problem:
+def _warning(path: Path | UPath, what: str, fix: str) -> Problem:
     return Problem(Severity.WARNING, str(path), what, fix)

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Create:
-    """Makes an empty store, or moves the index of one to PostgreSQL. Other commands make a store when they need one."""
+    """Makes an empty store, its index or episodes elsewhere if you like; or moves the index of one to PostgreSQL.
+
+    Other commands make a store when they need one.
+    """
 
     store: Path
     """Folder of the store."""
     index_url: str | None = None
     """PostgreSQL database for the index, for a team: postgresql+psycopg://USER@HOST/DATABASE; its password belongs into
     ~/.pgpass. Without it, the index is a file in the store."""
+    shards_url: str | None = None
+    """Empty folder for the episodes, at any URL that fsspec knows: gs://BUCKET/FOLDER (with `pip install gcsfs`),
+    s3://BUCKET/FOLDER (s3fs), file:///FOLDER. Without it, they are in the store."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +143,7 @@ def _create(config: Create) -> None:
     from datasets.query import Query
     from datasets.store import Store
 
-    store = Store.create(config.store, config.index_url)
+    store = Store.create(config.store, config.index_url, config.shards_url)
     print(f"{config.store}: a store of {store.count(Query()):,} episodes, its index in {store.index_name}")
 
 

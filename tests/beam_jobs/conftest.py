@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 import tensorflow as tf
 
@@ -37,3 +40,11 @@ def save_reward_model():
         return export.save_model(path, module, card)
 
     return save
+
+
+@pytest.fixture
+def real():
+    """Folder of real recordings."""
+    if "ARMCHAIR_REAL_DATA" not in os.environ:
+        pytest.skip("real recordings are read only where ARMCHAIR_REAL_DATA says where they are")
+    return Path(os.environ["ARMCHAIR_REAL_DATA"])

@@ -200,13 +200,6 @@ def test_a_journal_is_read_while_it_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def real():
-    if "ARMCHAIR_REAL_DATA" not in os.environ:
-        pytest.skip("real recordings are read only where ARMCHAIR_REAL_DATA says where they are")
-    return Path(os.environ["ARMCHAIR_REAL_DATA"])
-
-
 def _sketch_by_time(store, episode_id):
     steps = store.read(episode_id).num_steps
     values = np.linspace(0, 1, steps, dtype=np.float32)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import uuid
 
 import numpy as np
 import pytest
@@ -70,6 +71,14 @@ def test_lost_and_cut_files_are_told_and_the_others_looked_at(store):
     assert summary.bad == 2 and summary.episodes == 7
     told = {f.episode_id for f in summary.findings if f.problem.severity is Severity.ERROR}
     assert told == {rows[0].episode_id, rows[3].episode_id}
+
+
+def test_episodes_in_a_bucket(tmp_path):
+    store = Store.create(tmp_path / "store", shards_url=f"memory://{uuid.uuid4()}")
+    for seed in range(3):
+        store.add(testing.make_episode(seed), "fake")
+    summary = validate(ValidateConfig(store.root))
+    assert (summary.episodes, summary.bad) == (3, 0)
 
 
 def test_an_empty_choice_is_a_mistake(store):

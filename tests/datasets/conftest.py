@@ -1,4 +1,6 @@
-"""A store on each of the databases that can keep its index."""
+"""A store on each of the databases that can keep its index; and one whose shards are elsewhere."""
+
+import uuid
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from datasets.store import Store
 from tests.datasets.stores import CARD, add_predictions, sketch, small
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 def engine(request):
     """Tests that are about files of SQLite say `@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)`."""
     return request.param
@@ -19,7 +21,8 @@ def create_store(engine, tmp_path, request):
 
     def create():
         url = request.getfixturevalue("postgres_url") if engine == "postgres" else None
-        return Store.create(tmp_path / "store", index_url=url)
+        shards = f"memory://{uuid.uuid4()}" if engine == "memory" else None
+        return Store.create(tmp_path / "store", url, shards)
 
     return create
 

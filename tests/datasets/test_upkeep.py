@@ -53,11 +53,11 @@ def lose_sketch(store):
 
 
 def leave_temporary_file(store):
-    (store.root / "episodes" / "odd" / "1.0.0" / ".shard.1.abc.tmp").write_bytes(b"half")
+    (store.root / "rewards" / ".shard.1.abc.tmp").write_bytes(b"half")
 
 
 def copy_shard_in(store):
-    path = store.root / "episodes" / "odd" / "1.0.0" / "odd-train.tfrecord-00002"
+    path = store.shards / "odd" / "1.0.0" / "odd-train.tfrecord-00002"
     path.write_bytes(path.with_name("odd-train.tfrecord-00000").read_bytes())
 
 
