@@ -36,7 +36,7 @@ class ShardDirectory:
     def __init__(self, path: Path | UPath | str):
         """Opens an existing directory. Raises StoreError if there is none at `path`."""
         self.path = Path(path) if isinstance(path, str) else path
-        if not (self.path / "features.json").is_file():
+        if not is_dataset(self.path):
             raise StoreError(f"{self.path} is not an RLDS dataset (no features.json): check the path")
         info = json.loads((self.path / "dataset_info.json").read_text())
         self.name: str = info["name"]
@@ -46,7 +46,7 @@ class ShardDirectory:
     def create(cls, path: Path | UPath | str, name: str, spec: StepSpec) -> "ShardDirectory":
         """Opens the directory, making it first where it is missing."""
         path = Path(path) if isinstance(path, str) else path
-        if not path.exists():
+        if not is_dataset(path):
             if isinstance(path, Path):
                 with files.staged_directory(path, replace=False) as staged:
                     _describe(staged, name, spec)
@@ -111,6 +111,11 @@ class ShardDirectory:
         """Tells plain TFDS how many shards there are; see the module's docstring."""
         count = len(self)
         files.write_atomically(self.path / "dataset_info.json", dataset_info(self.name, [1] * count, self._bytes))
+
+
+def is_dataset(path: Path | UPath) -> bool:
+    """Whether there is a whole TFDS directory at `path`."""
+    return (path / "features.json").is_file()
 
 
 def _describe(folder: Path, name: str, spec: StepSpec) -> None:

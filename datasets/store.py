@@ -42,7 +42,7 @@ from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.schema import RewardType
-from datasets.shards import ShardDirectory, read_record
+from datasets.shards import ShardDirectory, is_dataset, read_record
 from datasets.sqlite import SqliteIndex
 from datasets.tables import EPISODES, NOTES, REWARD_MODELS, REWARD_SEQUENCES
 
@@ -451,7 +451,7 @@ class Store:
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:
             path = self._dataset_path(dataset)
-            if not path.is_dir():
+            if not is_dataset(path):
                 known = ", ".join(self.datasets()) or "none"
                 raise StoreError(f"{self.root} has no dataset {dataset!r}: it has {known}")
             self._directories[dataset] = ShardDirectory(path)
@@ -461,7 +461,7 @@ class Store:
         """The directory of `dataset`, made if it is new; raises BadEpisodeError if the episode does not fit into it."""
         check_dataset_name(dataset)
         spec = features.step_spec(episode)
-        if not self._dataset_path(dataset).is_dir():
+        if not is_dataset(self._dataset_path(dataset)):
             with self._index.write():  # one maker at a time
                 ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
         directory = self._directory(dataset)
