@@ -14,6 +14,7 @@ written twice, as ours is.
 """
 
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,13 +158,17 @@ def _bundles(
         elif isinstance(node.transform, beam.ParDo):
             # As bytes, so that each bundle has a DoFn of its own, whatever else runs in the process.
             work = pickler.dumps((node.transform.fn, *node.transform.raw_side_inputs))
-            run = dask.delayed(_run_bundle, name=node.full_label.replace("/", " "), pure=False)
-            outputs[node] = [run(work, node.full_label, bundle) for bundle in outputs[source]]
+            outputs[node] = [_run(work, node.full_label, bundle) for bundle in outputs[source]]
         else:
             outputs[node] = outputs[source]
     ends = outputs.keys() - set(taken_from.values())
     # What nobody takes from a first transform is no work.
     return [bundle for node in outputs if node in ends for bundle in outputs[node] if not isinstance(bundle, bytes)]
+
+
+def _run(work: bytes, label: str, bundle: Any) -> Any:
+    """A task of its own, whatever ran before: Dask takes tasks of one name for the same."""
+    return dask.delayed(_run_bundle)(work, label, bundle, dask_key_name=f"{label}-{uuid.uuid4()}")
 
 
 def _cut(values: Sequence[Any], count: int, size: int | None) -> list[bytes]:
