@@ -14,7 +14,6 @@ import datetime
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -40,12 +39,13 @@ class Kind:
     cameras: tuple[tuple[int, int], ...]  # (H, W) of each
     steps: int  # frames an episode
     episodes: int  # that are measured
+    quality: int  # of the pictures as JPEG, in percent
 
 
 KINDS = (
-    Kind("cell", ((64, 64), (64, 64)), 50, 60),  # the simulated cell, as the demo records it
-    Kind("one camera", ((256, 320),), 40, 30),  # as most sets of Open X-Embodiment
-    Kind("five cameras", ((600, 960),) * 3 + ((768, 1024),) * 2, 20, 6),  # as Sketchy
+    Kind("cell", ((64, 64), (64, 64)), 50, 60, 95),  # the simulated cell, as the demo records it
+    Kind("one camera", ((256, 320),), 40, 30, 95),  # as most sets of Open X-Embodiment
+    Kind("five cameras", ((600, 960),) * 3 + ((768, 1024),) * 2, 20, 6, 75),  # as Sketchy
 )
 
 
@@ -95,7 +95,7 @@ def make(directory: Path, kind: Kind) -> None:
     """A store and a reward model that looks at all its cameras."""
     import numpy as np
 
-    from datasets import testing, video
+    from datasets import testing
     from datasets.features import ArraySpec
     from datasets.store import Store
     from pipeline import export
@@ -107,7 +107,7 @@ def make(directory: Path, kind: Kind) -> None:
     store = Store.create(directory / "store")
     for seed in range(kind.episodes):
         episode = testing.make_episode(seed, kind.steps, ())
-        pictures = {name: video.encode_jpeg(_scene(rng, kind.steps, spec.shape[:2])) for name, spec in inputs.items()}
+        pictures = {name: _film(rng, kind, spec.shape[:2]) for name, spec in inputs.items()}
         store.add(dataclasses.replace(episode, observation=episode.observation | pictures), "log")
     store.publish()
     module = Ensemble([RewardModel(RankingConfig(), inputs, fit_normaliser(inputs, {}))])
@@ -118,20 +118,24 @@ def make(directory: Path, kind: Kind) -> None:
     export.save_model(directory / "model", module, card)
 
 
-def _scene(rng, steps: int, size: tuple[int, int]):  # type: ignore[no-untyped-def]
-    """uint8[T, H, W, 3]: soft blobs and a little noise, about as hard to pack as a camera's picture."""
+def _film(rng, kind: Kind, size: tuple[int, int]):  # type: ignore[no-untyped-def]
+    """object[T] of JPEG bytes: 16 soft blobs a side and a little noise, about as hard to pack as a camera's picture."""
     import numpy as np
+    import tensorflow as tf
     from PIL import Image
 
-    height, width = size
-    coarse = rng.integers(0, 256, (steps, height // 16, width // 16, 3), np.uint8)
-    soft = np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
-    return np.clip(soft.astype(np.int16) + rng.integers(-6, 7, soft.shape, np.int16), 0, 255).astype(np.uint8)
+    film = np.empty(kind.steps, object)
+    for t in range(kind.steps):
+        blobs = Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8))
+        soft = np.asarray(blobs.resize(size[::-1], Image.Resampling.BICUBIC)).astype(np.int16)
+        picture = np.clip(soft + rng.integers(-6, 7, soft.shape, np.int16), 0, 255).astype(np.uint8)
+        film[t] = tf.io.encode_jpeg(picture, quality=kind.quality).numpy()
+    return film
 
 
 def measure(job: str, directory: Path) -> None:
     """Runs one job and prints its processor seconds, the bytes that it wrote, and its peak of memory in MB."""
-    from beam_jobs import annotate, export, ingest, stats, validate
+    from beam_jobs import annotate, export, ingest, parts, stats, validate
     from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig, ValidateConfig
     from beam_jobs.options import beam_options
     from datasets.readers import rlds  # noqa: F401  # what is imported late is not the job's time
@@ -147,12 +151,18 @@ def measure(job: str, directory: Path) -> None:
         case ["annotate"]:
             annotate.annotate(AnnotateConfig(store, (directory / "model",)), options)
         case ["stats"]:
-            stats.stats(StatsConfig(store, out), options)
+            parts.run("stats", StatsConfig(store, out), stats._writer, options, {})  # the page costs always the same
         case ["export", name]:
             export.export(ExportConfig(store, out, Format(name)), options)
     seconds = _seconds() - before
     written = _size(out) if out.exists() else _size(store / "rewards") if (store / "rewards").exists() else 0
-    print(json.dumps([seconds, written, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([seconds, written, _peak_mb()]))
+
+
+def _peak_mb() -> float:
+    """Of this process; what `getrusage` tells begins with its parent's."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
 
 
 def _seconds() -> float:
@@ -219,11 +229,13 @@ _LARGEST = """
 Frames times core-seconds a frame are core-seconds; divided by 3,600 and by a machine's cores, hours of one machine;
 times its price, money. The machine is an {machine}: {cores} virtual cores, ${price} an hour (Google's list price on
 demand in us-central1 in 2026: look it up again). Workers are assumed to find their files as fast as here, from a page
-cache; the last column says what that asks of the storage when 100 such machines work.
+cache; the last column says what that asks of the storage when 100 such machines work. Statistics are without their
+page, which costs the same whatever the log's size; annotating rates 128 frames at once, which decides its memory
+(`--batch-size`).
 """
 _LOG = """
-**{name}**: {episodes:,} episodes x {steps} frames = {millions:.1f} million frames ({source}), as *{kind}*:
-{terabytes:.2f} TB.
+**{name}**: {source}.
+{episodes:,} episodes x {steps} frames = {millions:.1f} million frames, as *{kind}*: {terabytes:.2f} TB.
 
 | job | core-hours | hours of one machine | of 100 machines | dollars | GB/s read by 100 machines |
 |---|---|---|---|---|---|
