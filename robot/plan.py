@@ -18,7 +18,7 @@ import dm_env
 from datasets.console import progress_bar
 from datasets.errors import ArmchairError
 from robot.actors import make_actor
-from robot.env import CellConfig, make_env
+from robot.env import CellConfig, Safety, make_env
 from robot.loop import EpisodeSummary, run_episode, summarize
 
 
@@ -40,6 +40,7 @@ class Setting:
     dataset: str = "recorded"
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
     workers: int = 1  # processes; 1: this one
+    safety: Safety = Safety.AUTO  # whether there is a safety filter between actor and arm
 
 
 def play(plan: Sequence[PlanLine], setting: Setting, description: str) -> list[EpisodeSummary]:
@@ -80,7 +81,7 @@ class Stage:
         """Makes everything. Raises ArmchairError as `play`."""
         self.line = line
         self._setting = setting
-        self._env: dm_env.Environment = make_env(line.env, line.seed, setting.cell)
+        self._env: dm_env.Environment = make_env(line.env, line.seed, setting.cell, setting.safety)
         self._actor = make_actor(line.actor, line.seed, self._env)
         self._backend = None
         if setting.out is not None:
@@ -97,7 +98,7 @@ class Stage:
             self._env.seed(seed)
         else:
             self._env.close()
-            self._env = make_env(self.line.env, seed, self._setting.cell)
+            self._env = make_env(self.line.env, seed, self._setting.cell, self._setting.safety)
         if self._backend is None:
             summary = run_episode(self._env, self._actor, seed)
         else:
