@@ -165,11 +165,14 @@ class Limiter:
         the one that an arm which brakes as hard as it may comes near the least: that one can always be kept.
         """
         workspace, time = self._config.workspace, self._config.braking_time
+        far = self._config.max_linear * time  # m: at full speed, a face at this distance is no limit yet
         low = [min(wall - x, 0.0) / time for wall, x in zip(workspace.low, place, strict=True)]
         high = [max(wall - x, 0.0) / time for wall, x in zip(workspace.high, place, strict=True)]
         for box in self._config.keep_out:
             gaps = [wall - x for wall, x in zip(box.low, place, strict=True)]  # m before the low faces
             gaps += [x - wall for wall, x in zip(box.high, place, strict=True)]  # and beyond the high ones
+            if max(gaps) >= far:
+                continue
             if max(gaps) > 0:
                 approach = [*braking, *(-speed for speed in braking)]
                 face = max((i for i in range(6) if gaps[i] > 0), key=lambda i: gaps[i] / time - approach[i])

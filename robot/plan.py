@@ -20,6 +20,7 @@ from datasets.errors import ArmchairError
 from robot.actors import make_actor
 from robot.env import CellConfig, Safety, make_env
 from robot.loop import EpisodeSummary, run_episode, summarize
+from robot.safety import EmergencyStopError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,7 @@ def play(plan: Sequence[PlanLine], setting: Setting, description: str) -> list[E
 
     Raises:
       ArmchairError: a name in the plan means nothing, the disk is full, or a worker died.
+      EmergencyStopError: the arm was stopped; what was recorded until then, that episode included, is kept.
       SpecMismatchError: the dataset, or a policy, is for other observations or actions.
     """
     known = _recorded(setting)
@@ -93,7 +95,11 @@ class Stage:
         self.policy_id = self._actor.policy_id
 
     def play(self, seed: int) -> EpisodeSummary:
-        """Plays, and records, the episode of this seed."""
+        """Plays, and records, the episode of this seed.
+
+        Raises:
+          EmergencyStopError: the arm was stopped; the episode is recorded.
+        """
         if callable(getattr(self._env, "seed", None)):
             self._env.seed(seed)
         else:
@@ -107,6 +113,8 @@ class Stage:
             metadata = {"policy_id": self.policy_id, "task_id": self.task_id, "seed": seed}
             env = record.RecordedEnvironment(self._env, self._backend, metadata)
             summary = dataclasses.replace(run_episode(env, self._actor, seed), episode_id=env.episode_ids[-1])
+        if why := getattr(self._env, "latched", ""):  # another stage would not know
+            raise EmergencyStopError(f"the arm was stopped ({why}): look after it, and start again")
         return dataclasses.replace(summary, task_id=self.task_id)
 
     def close(self) -> None:
