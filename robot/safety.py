@@ -105,7 +105,7 @@ class SafeEnvironment(dm_env.Environment):
     def emergency_stop(self, why: str) -> None:
         """The button: stops the arm now, and latches. To be called from any thread, at any moment, ever again."""
         self._pressed = True
-        self._stop(why)
+        self._stop(f"{Reason.PERSON}: {why}")
 
     def clear(self, person: str) -> None:
         """Lets the arm move again from the next `reset` on.

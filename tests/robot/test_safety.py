@@ -178,7 +178,7 @@ def test_a_pose_that_is_no_number_stops_the_arm(safe, point):
 
 def test_the_button_stops_the_arm_at_once_and_ends_the_episode_with_the_next_step(safe, point):
     safe.step(SIDEWAYS)
-    safe.emergency_stop("person: the cup fell over")
+    safe.emergency_stop("the cup fell over")
     assert point.halts == 1
     timestep = safe.step(SIDEWAYS)
     np.testing.assert_array_equal(point.obeyed[-1], STILL)
@@ -190,7 +190,7 @@ def test_the_button_during_a_step_ends_the_episode_with_that_step(safe, point):
 
     def step(action):
         timestep = obey(action)
-        safe.emergency_stop("person: in the way")
+        safe.emergency_stop("in the way")
         return timestep
 
     point.step = step
@@ -200,14 +200,14 @@ def test_the_button_during_a_step_ends_the_episode_with_that_step(safe, point):
 
 
 def test_only_a_person_with_a_name_clears_a_stop(safe):
-    safe.emergency_stop("person: try")
+    safe.emergency_stop("try")
     with pytest.raises(ArmchairError, match="only a person"):
         safe.clear("  ")
     assert safe.latched
 
 
 def test_an_arm_that_cannot_recover_stays_stopped(safe, point):
-    safe.emergency_stop("person: try")
+    safe.emergency_stop("try")
     point.recover = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         safe.clear("ada")
@@ -228,7 +228,7 @@ def test_an_arm_that_fails_is_stopped_and_the_error_is_its_own(safe, point):
 
 def test_an_arm_that_does_not_even_answer_to_the_stop_is_latched_all_the_same(safe, point, caplog):
     point.halt = lambda: 1 / 0
-    safe.emergency_stop("person: now")
+    safe.emergency_stop("now")
     assert "did not answer" in caplog.text
     assert safe.step(SIDEWAYS).last()
     with pytest.raises(EmergencyStopError):

@@ -35,7 +35,7 @@ def drive(way: str) -> None:
             if way == "end":
                 return
             if way == "thread":
-                threading.Thread(target=env.emergency_stop, args=("person: button",)).start()
+                threading.Thread(target=env.emergency_stop, args=("button",)).start()
         if way == "thread" and env.latched:
             print("latched", flush=True)
             return

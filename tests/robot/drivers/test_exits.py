@@ -30,8 +30,8 @@ def ended(way, number=None):
             process.send_signal(number)
         first = process.stdout.readline()
         seconds = time.monotonic() - start
-        rest = process.communicate(timeout=20)[0]
-    return [first.strip(), *rest.split("\n")[:-1]], process.returncode, seconds
+        rest = process.stdout.read()
+    return [first.strip(), *rest.splitlines()], process.returncode, seconds
 
 
 @pytest.mark.parametrize("number", [*SIGNALS, signal.SIGINT])
