@@ -151,33 +151,28 @@ class Limiter:
         """m/s; walls come before the slew limit, should the arm not be where it was to be."""
         step, limit = self._linear_step, self._config.max_linear
         braking = _towards_rest(before, step)
-        low, high = self._walls(place, braking)
+        low, high = self._walls(place)
         scaled = _note(_scale(wanted, limit), wanted, Reason.SPEED, reasons)
         walled = _note(_clip(scaled, low, high), scaled, Reason.WALL, reasons)
         slewed = _note(_slew(walled, before, step), walled, Reason.SLEW, reasons)
         kept = _note(_clip(slewed, low, high), slewed, Reason.WALL, reasons)
         return _note(_shorten(kept, _clip(braking, low, high), limit), kept, Reason.SPEED, reasons)
 
-    def _walls(self, place: Vector, braking: Vector) -> tuple[Vector, Vector]:
+    def _walls(self, place: Vector) -> tuple[Vector, Vector]:
         """The lowest and highest velocity along each axis, m/s, that leave time to brake. Neither ever pulls.
 
-        Outside of a keep-out box the arm is beyond at least one of its faces and has to stay so. Of these faces it is
-        the one that an arm which brakes as hard as it may comes near the least: that one can always be kept.
+        Outside of a keep-out box the arm is beyond at least one of its faces and has to stay so: beyond the one from
+        which it is farthest. Another face becomes that one only if the arm came near it more slowly than a wall allows,
+        so that it can always brake.
         """
         workspace, time = self._config.workspace, self._config.braking_time
-        far = self._config.max_linear * time  # m: at full speed, a face at this distance is no limit yet
         low = [min(wall - x, 0.0) / time for wall, x in zip(workspace.low, place, strict=True)]
         high = [max(wall - x, 0.0) / time for wall, x in zip(workspace.high, place, strict=True)]
         for box in self._config.keep_out:
             gaps = [wall - x for wall, x in zip(box.low, place, strict=True)]  # m before the low faces
             gaps += [x - wall for wall, x in zip(box.high, place, strict=True)]  # and beyond the high ones
-            if max(gaps) >= far:
-                continue
-            if max(gaps) > 0:
-                approach = [*braking, *(-speed for speed in braking)]
-                face = max((i for i in range(6) if gaps[i] > 0), key=lambda i: gaps[i] / time - approach[i])
-            else:  # inside: out through the nearest face, and no other way
-                face = max(range(6), key=gaps.__getitem__)
+            face = max(range(6), key=gaps.__getitem__)
+            if gaps[face] < 0:  # inside: out through the nearest face, and no other way
                 for axis in {0, 1, 2} - {face % 3}:
                     low[axis] = high[axis] = 0.0
             limit = max(gaps[face], 0.0) / time

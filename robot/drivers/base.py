@@ -74,8 +74,8 @@ class Driver(Protocol):
             ...                                    # until the control step is over
             state = driver.state()
 
-    A method that fails raises any exception, as do `home`, `state` and `move` of an arm whose controller is in error; the
-    arm is then stopped, and the episode is lost. No method mends an error by itself, save `recover`, which only a
+    A method that fails raises any exception, as do `home`, `state` and `move` of an arm whose controller is in error;
+    the arm is then stopped, and the episode is lost. No method mends an error by itself, save `recover`, which only a
     person asks for.
     """
 

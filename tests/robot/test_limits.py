@@ -202,23 +202,26 @@ def cases(draw):
         if not any((place > box.low).all() and (place < box.high).all() for box in boxes)
     )
     scale, persistence = draw(st.sampled_from([0.5, 1.0, 3.0])), draw(st.sampled_from([1, 5, 20]))
-    actions = np.repeat(rng.normal(0, scale, (60, 7)), persistence, axis=0)[:60].astype(np.float32)
-    return config, place, actions
+    actions = np.repeat(rng.normal(0, scale, (60, 7)), persistence, axis=0)[:60]
+    if boxes and draw(st.booleans()):  # along the diagonals of the nearest box, where one face takes over from another
+        corners = np.array([np.where(rng.random(3) < 0.5, box.low, box.high) for box in boxes])
+        corner = corners[np.linalg.norm(corners - place, axis=1).argmin()]
+        actions[:, :3] = 0.2 * actions[:, :3] + (corner - place) / np.abs(corner - place).max()
+    return config, place, actions.astype(np.float32)
 
 
 @given(cases())
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_sequence_of_actions_keeps_to_all_limits_at_once(case):
     config, place, actions = case
-    limiter, quaternion, before = Limiter(config, PERIOD), DOWN, STILL
+    limiter, another = Limiter(config, PERIOD), Limiter(config, PERIOD)
+    quaternion, before = DOWN, STILL
     for wanted in actions:
         executed, reasons = limiter.limit(wanted, before, pose(place, quaternion))
         again = limiter.limit(executed, before, pose(place, quaternion))
-        np.testing.assert_array_equal(again.action, executed)  # idempotent
-        assert again.reasons == ()
-        once_more = Limiter(config, PERIOD).limit(wanted, before, pose(place, quaternion))
-        np.testing.assert_array_equal(once_more.action, executed)  # deterministic
-        assert once_more.reasons == reasons
+        assert (again.action == executed).all() and again.reasons == ()  # idempotent
+        once_more = another.limit(wanted, before, pose(place, quaternion))
+        assert (once_more.action == executed).all() and once_more.reasons == reasons  # deterministic
         assert (executed != wanted).any() == bool(reasons)
 
         linear, angular = executed[:3] * schema.MAX_LINEAR, executed[3:6] * schema.MAX_ANGULAR
