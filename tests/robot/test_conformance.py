@@ -3,6 +3,8 @@
 A new arm joins by a line in `ARMS`. The cell's own battery is `test_env_contract.py`.
 """
 
+import time
+
 import dm_env
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from datasets.validate import validate
 from robot.drivers.environment import RobotConfig, RobotEnvironment
 from robot.drivers.fake import SAFETY, FakeCamera, FakeClock, FakeDriver
 from robot.env import CellConfig, Safety, make_env
+from robot.limits import Box, SafetyConfig
 from robot.record import record, recorded
 from robot.safety import protect
+from tests.robot.drivers.franka_server import controller
 
 STEPS = 8  # an episode
 
@@ -31,12 +35,35 @@ def fake():
     return RobotEnvironment(FakeDriver(clock), cameras, SAFETY, "task", RobotConfig(STEPS), clock)
 
 
-ARMS = {"cell": cell, "fake": fake}
+def franka():
+    """The maker's own client against a simulated controller: see `drivers/test_franka.py`."""
+    franka = pytest.importorskip("robot.drivers.franka", reason="NOT TESTED: `pip install 'armchair[franka]'`")
+    limits = SafetyConfig(Box((0.1, -0.3, 0.3), (0.5, 0.3, 0.9)))  # about the ready pose, without a hand's length
+    driver = franka.FrankaDriver(franka.FrankaConfig("127.0.0.1"))
+    return RobotEnvironment(driver, {"wrist": FakeCamera(time, (16, 16))}, limits, "task", RobotConfig(STEPS))
 
 
-@pytest.fixture(params=[(arm, safety) for arm in ARMS for safety in (Safety.ON, Safety.OFF)], ids="-".join)
+ARMS = {"cell": cell, "fake": fake, "franka": franka}
+MARKS = {"franka": pytest.mark.slow}
+
+
+@pytest.fixture(scope="module")
+def franka_controller(tmp_path_factory):
+    with controller(tmp_path_factory.mktemp("franka") / "log.txt"):
+        yield
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((arm, safety), marks=MARKS.get(arm, ()), id=f"{arm}-{safety}")
+        for arm in ARMS
+        for safety in (Safety.ON, Safety.OFF)
+    ]
+)
 def env(request):
     arm, safety = request.param
+    if arm == "franka":
+        request.getfixturevalue("franka_controller")
     with protect(ARMS[arm](), safety) as env:
         yield env
 
@@ -63,7 +90,11 @@ def _life_cycle(arm, safety):
 
 for _arm in ARMS:
     for _safety in (Safety.ON, Safety.OFF):
-        globals()[f"Contract_{_arm}_{_safety}"] = _life_cycle(_arm, _safety)
+        _contract = _life_cycle(_arm, _safety)
+        if _arm == "franka":
+            _contract.pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("franka_controller")]
+        globals()[_contract.__name__] = _contract
+        del _contract  # or it would be collected twice
 
 
 def test_actions_and_observations_are_the_vocabulary_s(env):
@@ -100,8 +131,11 @@ def test_actions_move_the_pinch_point_along_the_axes_of_the_base(env, axis):
     direction = 0.5 if start[axis] < middle[axis] else -0.5
     action = direction * np.eye(7, dtype=np.float32)[axis]
     places = [env.step(action).observation["sawyer/pinch/pose"][:3] for _ in range(STEPS)]
-    speed = (places[-1] - places[3])[axis] / (0.1 * (STEPS - 4))  # once the servos have caught up
-    assert speed == pytest.approx(direction * schema.MAX_LINEAR, rel=0.15)
+    way = places[-1] - places[3]  # once the servos have caught up
+    if env.robot == "franka":  # its simulated controller has a clock of its own, as slow as the machine
+        assert np.sign(way[axis]) == np.sign(direction) and 3 * np.abs(np.delete(way, axis)).max() < abs(way[axis])
+    else:
+        assert way[axis] / (0.1 * (STEPS - 4)) == pytest.approx(direction * schema.MAX_LINEAR, rel=0.15)
 
 
 def test_the_gripper_closes_with_a_positive_action(env):
