@@ -91,11 +91,19 @@ OBSERVATIONS: Mapping[str, Feature] = {
 
 ACTION_NAMES = ("vx", "vy", "vz", "wx", "wy", "wz", "gripper")
 """The cell's action, float32[7] in [-1, 1]: the pinch point's Cartesian twist in the base frame (velocities as a
-fraction of the cell's limits, in m/s and rad/s), and the speed of the gripper (+1 closes)."""
+fraction of the limits below), and the speed of the gripper (+1 closes). Real arms obey the same actions."""
+
+MAX_LINEAR = 0.15  # m/s at |action| = 1. Our choice; rgb_stacking, also a Sawyer, uses 0.07
+MAX_ANGULAR = 0.8  # rad/s at |action| = 1. Our choice; rgb_stacking uses 1
+MAX_GRIPPER = 0.12  # m/s of the opening at |action| = 1: the full stroke in 0.7 s, as the real gripper
 
 # Step fields beyond RLDS that a simulator records for its annotators; they rate frame t, like a reward sequence.
 PROGRESS = "progress"  # float32 in [0, 1]: how far the task has got in o_t
 IS_SUCCESS = "is_success"  # bool: whether o_t solves the task
+
+# Step fields that a safety filter records; they belong to a_t, which is what the arm was made to do.
+COMMANDED_ACTION = "commanded_action"  # float32[A]: what the actor had asked for in o_t; 0 if that was no action at all
+INTERVENTION = "intervention"  # text: why a_t is something else, or why the arm was stopped; empty: it is not
 
 
 def is_privileged(name: str) -> bool:

@@ -8,7 +8,7 @@ collect(CollectConfig(out, plan=(PlanLine("lift_green", "expert:lift_green:0.3",
 import dataclasses
 from pathlib import Path
 
-from robot.env import CellConfig
+from robot.env import CellConfig, Safety
 from robot.loop import EpisodeSummary
 from robot.plan import PlanLine, Setting, play
 
@@ -22,9 +22,10 @@ class CollectConfig:
     dataset: str = "recorded"  # small letters, digits and _; all its episodes have the same observations and actions
     workers: int = 1  # processes; 1: this one
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
+    safety: Safety = Safety.AUTO  # whether there is a safety filter between actor and arm
 
 
 def collect(config: CollectConfig) -> list[EpisodeSummary]:
     """Records every planned episode that is not on disk yet, under a progress bar; see `robot.plan.play`."""
-    setting = Setting(config.out, config.dataset, config.cell, config.workers)
+    setting = Setting(config.out, config.dataset, config.cell, config.workers, config.safety)
     return play(config.plan, setting, "collecting")

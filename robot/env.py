@@ -5,27 +5,37 @@ import dm_env
 from datasets.errors import ArmchairError
 from robot.cell.config import CAMERAS, CellConfig, Variation
 from robot.cell.tasks import TASKS as _CELL_TASKS
+from robot.safety import Safety, protect
 
-__all__ = ["CAMERAS", "TASKS", "CellConfig", "Variation", "make_env"]
+__all__ = ["CAMERAS", "TASKS", "CellConfig", "Safety", "Variation", "make_env"]
 
 TASKS: tuple[str, ...] = tuple(_CELL_TASKS)
 """Tasks of the simulated cell."""
 
 
-def make_env(name: str, seed: int, config: CellConfig | None = None) -> dm_env.Environment:
+def make_env(
+    name: str, seed: int, config: CellConfig | None = None, safety: Safety = Safety.AUTO
+) -> dm_env.Environment:
     """Makes an environment.
 
     Args:
-      name: one of `TASKS`, or `module:factory`, whose factory returns a dm_env or Gymnasium environment.
+      name: one of `TASKS`, or `module:factory`, whose factory returns a dm_env or Gymnasium environment: that of a real
+        arm, too (`robot.drivers`).
       seed: of everything random in it.
       config: options of the simulated cell; other environments take none.
+      safety: whether there is a safety filter around it (`robot.safety`).
 
     Returns:
       A `dm_env.Environment`. The cell's also have `progress`, `is_success`, `task_id`, `robot` and `render`.
 
     Raises:
-      ArmchairError: no such task, module or factory; no such camera; MuJoCo or OpenGL is missing.
+      ArmchairError: no such task, module or factory; no such camera; MuJoCo or OpenGL is missing; the environment is to
+        have a safety filter but tells no limits.
     """
+    return protect(_make(name, seed, config), safety)
+
+
+def _make(name: str, seed: int, config: CellConfig | None) -> dm_env.Environment:
     if ":" in name:
         from robot.adapters import make_external
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datasets import files
 from datasets.errors import ArmchairError
-from robot.env import CellConfig
+from robot.env import CellConfig, Safety
 from robot.intervals import wilson
 from robot.loop import EpisodeSummary
 from robot.plan import PlanLine, Setting, play
@@ -32,6 +32,7 @@ class EvaluateConfig:
     dataset: str = "evaluation"
     workers: int = 1  # processes; 1: this one
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
+    safety: Safety = Safety.AUTO  # whether there is a safety filter between actor and arm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,5 +101,5 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     if config.episodes < 1:
         raise ArmchairError(f"{config.episodes} episodes say nothing: ask for at least one")
     line = PlanLine(config.env, config.actor, config.episodes, config.seed)
-    setting = Setting(config.out, config.dataset, config.cell, config.workers)
+    setting = Setting(config.out, config.dataset, config.cell, config.workers, config.safety)
     return Evaluation(config.env, tuple(play([line], setting, "evaluating")), versions())

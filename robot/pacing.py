@@ -1,10 +1,21 @@
 """What a loop needs that drives an arm in real time: a pace, and an episode that may be stopped at any step."""
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import dm_env
 import numpy as np
+
+
+class Clock(Protocol):
+    """What time it is: the module `time`, or a simulated one (`robot.drivers.fake.FakeClock`)."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        ...
+
+    def sleep(self, seconds: float, /) -> None:
+        """Returns after that time."""
 
 
 class Pace:
@@ -14,27 +25,37 @@ class Pace:
     arm must not rush.
     """
 
-    def __init__(self, period: float):
+    def __init__(self, period: float, clock: Clock = time):
         """`period` in seconds; the first moment is now."""
-        self._period, self._late = period, list[float]()
-        self._start = self.due = time.monotonic()
+        self._period, self._clock, self._late = period, clock, list[float]()
+        self._start = self.due = clock.monotonic()
         self.overruns = 0
 
     @property
     def elapsed(self) -> float:
         """Seconds since the first moment."""
-        return time.monotonic() - self._start
+        return self._clock.monotonic() - self._start
 
     def begin(self) -> None:
         """A step begins: at `due`, or a little later."""
-        self._late.append(time.monotonic() - self.due)
+        self._late.append(self._clock.monotonic() - self.due)
         self.due += self._period
 
     def end(self) -> None:
         """The step is done."""
-        if (now := time.monotonic()) > self.due:
+        if (now := self._clock.monotonic()) > self.due:
             self.overruns += 1
             self.due = now
+
+    def wait(self) -> None:
+        """Instead of `end`: sleeps until the next moment; after an overrun, for a whole period.
+
+        For an arm that is to be seen a period after it was told what to do.
+        """
+        if (now := self._clock.monotonic()) > self.due:
+            self.overruns += 1
+            self.due = now + self._period
+        self._clock.sleep(self.due - now)
 
     def jitter_ms(self) -> float:
         """95th percentile of how late steps began."""

@@ -18,8 +18,9 @@ import dm_env
 from datasets.console import progress_bar
 from datasets.errors import ArmchairError
 from robot.actors import make_actor
-from robot.env import CellConfig, make_env
+from robot.env import CellConfig, Safety, make_env
 from robot.loop import EpisodeSummary, run_episode, summarize
+from robot.safety import EmergencyStopError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Setting:
     dataset: str = "recorded"
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
     workers: int = 1  # processes; 1: this one
+    safety: Safety = Safety.AUTO  # whether there is a safety filter between actor and arm
 
 
 def play(plan: Sequence[PlanLine], setting: Setting, description: str) -> list[EpisodeSummary]:
@@ -50,6 +52,7 @@ def play(plan: Sequence[PlanLine], setting: Setting, description: str) -> list[E
 
     Raises:
       ArmchairError: a name in the plan means nothing, the disk is full, or a worker died.
+      EmergencyStopError: the arm was stopped; what was recorded until then, that episode included, is kept.
       SpecMismatchError: the dataset, or a policy, is for other observations or actions.
     """
     known = _recorded(setting)
@@ -80,7 +83,7 @@ class Stage:
         """Makes everything. Raises ArmchairError as `play`."""
         self.line = line
         self._setting = setting
-        self._env: dm_env.Environment = make_env(line.env, line.seed, setting.cell)
+        self._env: dm_env.Environment = make_env(line.env, line.seed, setting.cell, setting.safety)
         self._actor = make_actor(line.actor, line.seed, self._env)
         self._backend = None
         if setting.out is not None:
@@ -92,12 +95,16 @@ class Stage:
         self.policy_id = self._actor.policy_id
 
     def play(self, seed: int) -> EpisodeSummary:
-        """Plays, and records, the episode of this seed."""
+        """Plays, and records, the episode of this seed.
+
+        Raises:
+          EmergencyStopError: the arm was stopped; the episode is recorded.
+        """
         if callable(getattr(self._env, "seed", None)):
             self._env.seed(seed)
         else:
             self._env.close()
-            self._env = make_env(self.line.env, seed, self._setting.cell)
+            self._env = make_env(self.line.env, seed, self._setting.cell, self._setting.safety)
         if self._backend is None:
             summary = run_episode(self._env, self._actor, seed)
         else:
@@ -106,6 +113,8 @@ class Stage:
             metadata = {"policy_id": self.policy_id, "task_id": self.task_id, "seed": seed}
             env = record.RecordedEnvironment(self._env, self._backend, metadata)
             summary = dataclasses.replace(run_episode(env, self._actor, seed), episode_id=env.episode_ids[-1])
+        if why := getattr(self._env, "latched", ""):  # another stage would not know
+            raise EmergencyStopError(f"the arm was stopped ({why}): look after it, and start again")
         return dataclasses.replace(summary, task_id=self.task_id)
 
     def close(self) -> None:

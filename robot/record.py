@@ -39,7 +39,9 @@ def record(env: dm_env.Environment, directory: Path | str, dataset_name: str, **
 
     The folder is a TFDS directory; it may be there already, and others may be recording into it. What the
     environment offers beyond `dm_env` is recorded too: methods `progress() -> float` and `is_success() -> bool`
-    (per step, and as the episode's verdict), attributes `task_id`, `robot` and `control_rate_hz`.
+    (per step, and as the episode's verdict), attributes `task_id`, `robot` and `control_rate_hz`, `tags` of the episode
+    that has just ended, and `executed`, what a safety filter made of the last action (`robot.safety.Executed`): then
+    the episode's actions are those that were executed, and what was commanded and why they differ are extras.
 
     Args:
       env: with flat observations, `{"a/b": array}`; uint8[H, W, C] ones are kept as JPEG. Closed by the wrapper.
@@ -100,7 +102,9 @@ class RecordedEnvironment(envlogger.EnvLogger):
             "timestamp": self._started,
             "software_version": version_of("armchair"),
         }
-        return EpisodeMetadata(**(fields | self._episode_metadata))
+        fields |= self._episode_metadata
+        fields["tags"] = ",".join(filter(None, (fields.get("tags"), getattr(env, "tags", ""))))
+        return EpisodeMetadata(**fields)
 
 
 class HeldBackend(BackendWriter):
@@ -126,6 +130,11 @@ class HeldBackend(BackendWriter):
                     f"{name!r} is {_tell(ours.get(name))} in the environment but {_tell(theirs.get(name))} "
                     f"in the dataset {self._dataset}: record into a dataset of another name"
                 )
+        if (is_filtered := hasattr(env, "executed")) != (schema.INTERVENTION in self._spec.extras):
+            raise SpecMismatchError(
+                f"the environment has {'a' if is_filtered else 'no'} safety filter, unlike when the dataset "
+                f"{self._dataset} was recorded: record into a dataset of another name"
+            )
 
     def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
         if is_new_episode:
@@ -193,34 +202,49 @@ class EpisodeBackend(HeldBackend):
 def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Episode:
     """RLDS from EnvLogger's steps: theirs hold (a_t, o_{t+1}, r_t, discount_t), ours (o_t, a_t, r_t, discount_t).
 
-    The last step has action and reward 0, and the discount of the transition into it.
+    The last step has action and reward 0, and the discount of the transition into it. Where a safety filter tells what
+    became of an action, the executed one is the episode's.
     """
     frames = [step.timestep.observation for step in steps]
-    actions = np.stack([np.asarray(step.action, np.float32) for step in steps[1:]])  # [T-1, A]
+    executed = [step.custom_data[_EXECUTED] for step in steps[1:]]  # [T-1]; None without a safety filter
+    is_filtered = executed[0] is not None
+    done = [e.action for e in executed] if is_filtered else [step.action for step in steps[1:]]
+    actions = np.stack([np.asarray(action, np.float32) for action in done])  # [T-1, A]
     rewards = np.array([step.timestep.reward for step in steps[1:]], np.float32)  # [T-1]
     discounts = np.array([step.timestep.discount for step in steps[1:]], np.float32)  # [T-1]
     is_last = np.arange(len(steps)) == len(steps) - 1
-    judged = [k for k, v in steps[-1].custom_data.items() if v is not None]
+    judged = [k for k in _EXTRAS if steps[-1].custom_data[k] is not None]
+    extras = {k: np.array([step.custom_data[k] for step in steps], _EXTRAS[k]) for k in judged}
+    if is_filtered:
+        extras[schema.COMMANDED_ACTION] = _padded(np.stack([e.commanded for e in executed]))  # [T, A]
+        extras[schema.INTERVENTION] = np.array([*(",".join(e.reasons) for e in executed), ""], object)  # [T]
     return Episode(
         metadata,
         observation={k: _stack([frame[k] for frame in frames]) for k in frames[0]},
-        action=np.concatenate([actions, np.zeros_like(actions[:1])]),  # [T, A]
+        action=_padded(actions),  # [T, A]
         reward=np.append(rewards, np.float32(0)),
         discount=np.append(discounts, discounts[-1]),
         is_first=np.arange(len(steps)) == 0,
         is_last=is_last,
         is_terminal=is_last & (discounts[-1] == 0),
-        extras={k: np.array([step.custom_data[k] for step in steps], _EXTRAS[k]) for k in judged},
+        extras=extras,
     )
 
 
 _EXTRAS: Mapping[str, type[np.generic]] = {schema.PROGRESS: np.float32, schema.IS_SUCCESS: np.bool_}
+_EXECUTED = "executed"
+
+
+def _padded(actions: np.ndarray) -> np.ndarray:
+    """[T-1, A] -> [T, A]: the last step has no action."""
+    return np.concatenate([actions, np.zeros_like(actions[:1])])
 
 
 def _judge(timestep: dm_env.TimeStep, action: Any, env: dm_env.Environment) -> dict[str, Any]:
-    """What the environment says of o_t; None where it says nothing."""
+    """What the environment says of o_t, and of the action that led to it; None where it says nothing."""
     del timestep, action
-    return {name: getattr(env, name)() if hasattr(env, name) else None for name in _EXTRAS}
+    judgement = {name: getattr(env, name)() if hasattr(env, name) else None for name in _EXTRAS}
+    return {**judgement, _EXECUTED: getattr(env, _EXECUTED, None)}
 
 
 def _verdict(env: dm_env.Environment) -> schema.Verdict:

@@ -2,10 +2,11 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from robot.env import CellConfig
+from robot.env import CellConfig, Safety
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Collect:
     """Name of the dataset: small letters, digits and _. Other observations or cameras want another name."""
     workers: int = 1
     """Processes that play at the same time."""
+    safety: Annotated[Safety, tyro.conf.EnumChoicesFromValues] = Safety.AUTO
+    """Whether there is a safety filter between actor and arm; auto: for real arms, not in simulation."""
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)
 
 
@@ -38,7 +41,8 @@ def main(args: list[str]) -> None:
     from robot.record import dataset_path
 
     line = PlanLine(options.env, options.actor, options.episodes, options.seed)
-    summaries = collect(CollectConfig(options.out, (line,), options.dataset, options.workers, options.cell))
+    config = CollectConfig(options.out, (line,), options.dataset, options.workers, options.cell, options.safety)
+    summaries = collect(config)
     solved, steps = sum(bool(s.success) for s in summaries), sum(s.length for s in summaries)
     console.print(f"{len(summaries)} episodes of {options.actor}: {solved} successes, {steps} steps")
     print(dataset_path(options.out, options.dataset))

@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from datasets.errors import ArmchairError
-from robot.env import CellConfig
+from robot.env import CellConfig, Safety
 from robot.evaluate import EvaluateConfig, evaluate
 
 
@@ -32,6 +33,8 @@ class Evaluate:
     """Write everything to this JSON file."""
     workers: int = EvaluateConfig.workers
     """Processes that play at the same time."""
+    safety: Annotated[Safety, tyro.conf.EnumChoicesFromValues] = Safety.AUTO
+    """Whether there is a safety filter between actor and arm; auto: for real arms, not in simulation."""
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)
 
 
@@ -49,6 +52,7 @@ def main(args: list[str]) -> None:
         options.dataset,
         options.workers,
         options.cell,
+        options.safety,
     )
     evaluation = evaluate(config)
     if options.result is not None:

@@ -1,8 +1,9 @@
 """From actions to joint velocities: resolved-rate control of the pinch point (between the fingertips).
 
 An action is float[7] in [-1, 1]: the pinch point's linear and angular velocity in the base frame, as fractions of
-the limits below, and the speed of the gripper (+1 closes). Several times a control step the twist is turned into
-joint velocities by damped least squares, with the redundant degree of freedom drawn to a comfortable posture.
+`schema.MAX_LINEAR` and `schema.MAX_ANGULAR`, and the speed of the gripper (+1 closes). Several times a control step the
+twist is turned into joint velocities by damped least squares, with the redundant degree of freedom drawn to a
+comfortable posture.
 """
 
 import mujoco
@@ -10,9 +11,6 @@ import numpy as np
 
 from datasets import schema
 
-MAX_LINEAR = 0.15  # m/s at |action| = 1. Our choice; rgb_stacking, also a Sawyer, uses 0.07
-MAX_ANGULAR = 0.8  # rad/s at |action| = 1. Our choice; rgb_stacking uses 1
-MAX_GRIPPER = 0.12  # m/s of the opening at |action| = 1: the full stroke in 0.7 s, as the real gripper
 STROKE = 0.085  # m between the pads when open
 
 UPDATES = 2  # joint velocity targets a control step: 20 Hz keep the pinch point on its line to a millimetre
@@ -94,10 +92,10 @@ class Arm:
           action: float64[7], within [-1, 1].
         """
         model, data, control, twist = self._model, self._data, self._control, self._twist
-        linear = action[:3] * MAX_LINEAR
-        twist[3:] = action[3:6] * MAX_ANGULAR
+        linear = action[:3] * schema.MAX_LINEAR
+        twist[3:] = action[3:6] * schema.MAX_ANGULAR
         closed = float(control[_JOINTS])
-        closing = float(action[6]) * MAX_GRIPPER / 2 / (schema.CONTROL_RATE_HZ * UPDATES)
+        closing = float(action[6]) * schema.MAX_GRIPPER / 2 / (schema.CONTROL_RATE_HZ * UPDATES)
         for _ in range(UPDATES):
             slowest = (WORKSPACE_LOW - self.pinch) / WALL_TIME
             fastest = (WORKSPACE_HIGH - self.pinch) / WALL_TIME

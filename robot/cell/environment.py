@@ -14,6 +14,7 @@ from datasets.errors import SpecMismatchError
 from robot.cell import arm as arm_lib
 from robot.cell import config as config_lib
 from robot.cell import observations, rendering, tasks, variation
+from robot.limits import Box, SafetyConfig
 
 _MODELS = pathlib.Path(__file__).parent / "model"
 _ACTION_SHAPE = (len(schema.ACTION_NAMES),)
@@ -39,6 +40,8 @@ class Cell(dm_env.Environment):
     """
 
     robot = "sim_sawyer"
+    safety = SafetyConfig(Box(tuple(arm_lib.WORKSPACE_LOW), tuple(arm_lib.WORKSPACE_HIGH)))
+    """Limits for a safety filter, which the simulated cell has only if it is asked for."""
 
     def __init__(self, task: tasks.Task, seed: int, config: config_lib.CellConfig):
         self._task = task

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from armchair.cli import main
+from datasets import schema
 from robot.record import recorded
 
 ARM = ["--env", "robot.testing:FakeArm", "--actor", "robot.testing:fake_novice"]
@@ -24,6 +25,24 @@ def test_evaluate_prints_one_line_and_writes_json(tmp_path, capsys):
     assert capsys.readouterr().out == rate
 
 
+def test_a_real_arm_has_a_safety_filter_unless_it_is_turned_off(tmp_path, capsys):
+    arm = ["--env", "robot.drivers.fake:make_robot", "--actor", "random_watcher", "--episodes", "1"]
+    for dataset, options in (("safe", []), ("bare", ["--safety", "off"])):
+        assert main(["collect", "--out", str(tmp_path), *arm, "--dataset", dataset, *options]) == 0
+        (episode,) = recorded(tmp_path, dataset)
+        assert (schema.INTERVENTION in episode.extras) == (dataset == "safe")
+    assert main(["evaluate", *arm]) == 0
+    assert "tells no success" in capsys.readouterr().out
+
+
+def test_the_simulated_cell_has_a_safety_filter_if_it_is_asked_to(tmp_path):
+    for dataset, options in (("safe", ["--safety", "on"]), ("bare", [])):
+        options += ["--dataset", dataset, "--env", "reach_green", "--actor", "expert:reach_green", "--cell.cameras"]
+        assert main(["collect", "--out", str(tmp_path), "--episodes", "1", *options]) == 0
+        (episode,) = recorded(tmp_path, dataset)
+        assert (schema.INTERVENTION in episode.extras) == (dataset == "safe")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -32,6 +51,7 @@ def test_evaluate_prints_one_line_and_writes_json(tmp_path, capsys):
         (["evaluate", "--actor", "somebody"], "there is no actor 'somebody'"),
         (["collect", "--out", "x", "--env", "lift_blue"], "'lift_blue'"),
         (["collect", "--out", "x", "--dataset", "Bad Name"], "'Bad Name' cannot name a dataset"),
+        (["collect", "--out", "x", "--safety", "on", *ARM], "'fake_arm' has no safety limits"),
     ],
 )
 def test_mistakes(arguments, message, tmp_path, monkeypatch, capsys):

@@ -192,7 +192,7 @@ def test_actions_move_the_pinch_point_along_the_axes_of_the_base(axis):
         env.step(action)
         positions.append(env.data.site("pinch").xpos - start)
     speed = (positions[7] - positions[3])[axis] / 0.4  # once the servo has caught up
-    assert speed == pytest.approx(action[axis] * arm.MAX_LINEAR, rel=0.1)
+    assert speed == pytest.approx(action[axis] * schema.MAX_LINEAR, rel=0.1)
     assert np.abs(np.delete(positions, axis, axis=1)).max() < 0.003
 
 
@@ -207,7 +207,7 @@ def test_actions_turn_the_gripper_about_the_axes_of_the_base(axis):
         env.step(action)
     turn = env.data.site("pinch").xmat.reshape(3, 3) @ start.T
     vector = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]) / 2
-    assert vector[axis] == pytest.approx(math.sin(0.5 * arm.MAX_ANGULAR * 0.7), rel=0.15)
+    assert vector[axis] == pytest.approx(math.sin(0.5 * schema.MAX_ANGULAR * 0.7), rel=0.15)
     assert np.abs(np.delete(vector, axis)).max() < 0.03
 
 
@@ -217,7 +217,7 @@ def test_tool_velocity_is_that_of_the_pinch_point_in_its_own_frame():
     for _ in range(6):
         timestep = env.step(np.array([0, 0, 0.5, 0, 0, 0, 0]))
     velocity = timestep.observation["sawyer/tcp/velocity"]
-    np.testing.assert_allclose(velocity[:3], [0, 0, -0.5 * arm.MAX_LINEAR], atol=0.01)  # the tool's z points down
+    np.testing.assert_allclose(velocity[:3], [0, 0, -0.5 * schema.MAX_LINEAR], atol=0.01)  # the tool's z points down
     np.testing.assert_allclose(velocity[3:], 0, atol=0.05)
 
 

@@ -1,0 +1,214 @@
+"""A Franka FR3 or Panda with its hand, through `franky` and libfranka.
+
+```
+pip install 'armchair[franka]'
+```
+Set-points are Cartesian velocity motions of finite length: when no other comes, the controller brings the arm to rest
+by itself, also if this program has died. The controller watches forces and joint limits at 1 kHz and stops the arm by
+its reflex; nothing here takes that back but `recover`.
+
+The end effector must be set up in Desk so that its frame lies between the fingertips, as it is with the Franka Hand.
+"""
+
+import contextlib
+import dataclasses
+import threading
+import time
+from typing import Any
+
+import franky
+import numpy as np
+
+from robot.drivers.base import DriverError, State
+from robot.pacing import Clock
+
+_SETTLE = 5.0  # s that a motion may take to come to rest before another kind of motion
+_POLL = 0.02  # s between two looks at the hand
+_FINE = 2e-3  # m, less than which the hand does not bother to move
+
+
+@dataclasses.dataclass(frozen=True)
+class FrankaConfig:
+    """One arm."""
+
+    host: str
+    """Of its controller."""
+    home: tuple[float, ...] = (0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
+    """rad, where episodes begin: the maker's own ready pose, gripper pointing down."""
+    dynamics: float = 0.15
+    """Share of the arm's own limits of velocity, acceleration and jerk that it may use."""
+    max_torque: float = 20.0
+    """N m at each joint from the outside, above which the controller's reflex stops the arm: the maker's examples'."""
+    max_force: float = 20.0
+    """N (and N m) at the tool from the outside, likewise."""
+    gripper_speed: float = 0.1
+    """m/s of the opening: the hand's own limit."""
+    grasp_force: float = 20.0
+    """N with which the hand holds on; it can hold 70."""
+    has_gripper: bool = True
+    """Whether there is a Franka Hand; without one, the opening is what was commanded."""
+
+
+class FrankaDriver:
+    """A `robot.drivers.base.Driver`."""
+
+    name = "franka"
+    stroke = 0.08  # m, the Franka Hand's
+
+    def __init__(self, config: FrankaConfig, clock: Clock = time):
+        """Connects, and sets the controller's limits.
+
+        Raises:
+          DriverError: nobody answers at the address, or the controller is not ready (Desk: FCI must be on).
+        """
+        self._config, self._clock = config, clock
+        try:
+            self._robot = franky.Robot(config.host, realtime_config=franky.RealtimeConfig.Ignore)
+            self._robot.relative_dynamics_factor = config.dynamics
+            self._robot.set_collision_behavior([config.max_torque] * 7, [config.max_force] * 6)
+            self._hand = _Hand(franky.Gripper(config.host), config) if config.has_gripper else None
+        except franky.Exception as error:
+            raise DriverError(f"no Franka arm answers at {config.host} ({error}): is FCI on, in Desk?") from error
+        self._opening = self.stroke
+        self._told, self._measured = -1, clock.monotonic()  # ms of the controller's last measurement, and ours
+
+    def home(self) -> None:
+        """Opens the hand and goes to the ready pose along joints."""
+        self._settle()
+        if self._hand is not None:
+            self._hand.open()
+        self._opening = self.stroke
+        self._robot.move(franky.JointMotion(franky.JointState(list(self._config.home))))
+
+    def state(self) -> State:
+        """Raises DriverError if the controller has stopped the arm."""
+        state = self._robot.state
+        if state.robot_mode in _STOPPED:
+            raise DriverError(
+                f"the controller has stopped the arm ({state.robot_mode.name}: {state.current_errors or 'no reason'}): "
+                "look after it, then let it recover"
+            )
+        if (told := state.time.to_msec()) != self._told:  # else the controller has fallen silent
+            self._told, self._measured = told, self._clock.monotonic()
+        pose = state.O_T_EE
+        rotation = np.asarray(pose.matrix)[:3, :3]
+        twist = state.O_dP_EE_est
+        velocity = np.zeros((2, 3)) if twist is None else np.array([twist.linear, twist.angular])
+        wrench = np.asarray(state.K_F_ext_hat_K)
+        width, grasp = (self._opening, False) if self._hand is None else self._hand.read()
+        return State(
+            time=self._measured,
+            joint_angle=np.asarray(state.q),
+            joint_velocity=np.asarray(state.dq),
+            joint_torque=np.asarray(state.tau_J),
+            pinch_pose=np.concatenate([pose.translation, np.roll(pose.quaternion, 1)]),  # x, y, z, w there
+            tool_velocity=(velocity @ rotation).ravel(),
+            wrist_force=wrench[:3],
+            wrist_torque=wrench[3:],
+            opening=width,
+            grasp=grasp,
+        )
+
+    def move(self, twist: np.ndarray, opening: float, seconds: float) -> None:
+        """Raises what ended the motion before, if that was an error."""
+        self._robot.move(
+            franky.CartesianVelocityMotion(
+                franky.Twist(twist[:3].tolist(), twist[3:].tolist()), duration=franky.Duration(round(1000 * seconds))
+            ),
+            asynchronous=True,
+        )
+        self._opening = opening
+        if self._hand is not None:
+            self._hand.set(opening)
+
+    def stop(self) -> None:
+        """Brings the arm to rest within milliseconds. The hand keeps what it holds."""
+        with contextlib.suppress(franky.Exception):  # the motion's own end, or a controller that is gone
+            self._robot.stop()
+
+    def recover(self) -> None:
+        """Raises DriverError if the controller stays in its error."""
+        self._robot.recover_from_errors()
+        self._settle()
+        if self._hand is not None:
+            self._hand.recover()
+        if self._robot.has_errors:
+            raise DriverError(f"the arm does not recover ({self._robot.state.current_errors}): see Desk")
+
+    def close(self) -> None:
+        """Lets go of the controller, which serves one program at a time."""
+        if self._hand is not None:
+            self._hand.close()
+        del self._robot, self._hand
+
+    def _settle(self) -> None:
+        """Ends the last motion, as another kind of motion may begin only then."""
+        self.stop()
+        with contextlib.suppress(franky.ControlException, franky.CommandException):  # it was stopped, or never began
+            if not self._robot.join_motion(timeout=_SETTLE):
+                raise DriverError(f"the arm does not come to rest within {_SETTLE:g} s: look after it")
+
+
+_STOPPED = (franky.RobotMode.Reflex, franky.RobotMode.UserStopped)
+
+
+class _Hand:
+    """The gripper at its own pace: a command takes as long as its fingers move, so a thread gives them."""
+
+    def __init__(self, gripper: Any, config: FrankaConfig):
+        self._gripper, self._config = gripper, config
+        self._wanted = self._given = float(gripper.width)
+        self._closing = threading.Event()
+        self._error: Exception | None = None
+        self._width, self._grasp = self._wanted, False
+        self._thread = threading.Thread(target=self._work, name="hand", daemon=True)
+        self._thread.start()
+
+    def read(self) -> tuple[float, bool]:
+        """m between the fingertips, and whether they hold something; raises what went wrong in the thread."""
+        if self._error is not None:
+            raise DriverError(f"the hand failed ({self._error}): look after it, then let the arm recover")
+        return self._width, self._grasp
+
+    def set(self, opening: float) -> None:
+        """The opening to go to, m; a newer one replaces it."""
+        self._wanted = opening
+
+    def open(self) -> None:
+        """Returns when the fingers are open."""
+        self._wanted = FrankaDriver.stroke
+        end = time.monotonic() + _SETTLE
+        while self.read()[0] < 0.95 * FrankaDriver.stroke:
+            if time.monotonic() > end:
+                raise DriverError(f"the hand does not open (it is at {1000 * self._width:.0f} mm): look after it")
+            time.sleep(_POLL)
+
+    def recover(self) -> None:
+        """Forgets an error, and takes the fingers as they are."""
+        self._wanted = self._given = float(self._gripper.width)
+        self._error = None
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(_SETTLE)
+        del self._gripper
+
+    def _work(self) -> None:
+        while not self._closing.wait(_POLL):
+            if self._error is None:
+                try:
+                    self._follow()
+                except Exception as error:  # told by `read`: there is nobody here to tell
+                    self._error = error
+
+    def _follow(self) -> None:
+        wanted, speed = self._wanted, self._config.gripper_speed
+        if wanted < self._given - _FINE:  # whatever is between the fingers may be thicker: they hold on to it
+            self._gripper.grasp(wanted, speed, self._config.grasp_force, wanted, FrankaDriver.stroke)
+            self._given = wanted
+        elif wanted > self._given + _FINE:
+            self._gripper.move(wanted, speed)
+            self._given = wanted
+        state = self._gripper.state
+        self._width = float(state.width)
+        self._grasp = bool(state.is_grasped)
