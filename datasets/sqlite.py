@@ -8,10 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from datasets import files
+from datasets import files, migrations
 from datasets.errors import StoreError
 from datasets.index import BUSY_TIMEOUT_S, POOL, Index
-from datasets.tables import EPISODES, tables
+from datasets.tables import EPISODES
 
 
 class SqliteIndex(Index):
@@ -39,7 +39,8 @@ class SqliteIndex(Index):
             with contextlib.closing(sqlite3.connect(staged)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # stays with the file
             engine = sql.create_engine(f"sqlite:///{staged}")
-            tables.create_all(engine)
+            with engine.begin() as connection:
+                migrations.migrate(connection, self.name, self.root)
             engine.dispose()
             with contextlib.suppress(FileExistsError):
                 os.link(staged, self.path)
@@ -47,7 +48,7 @@ class SqliteIndex(Index):
             staged.unlink(missing_ok=True)
 
     def make_usable(self) -> None:
-        """Makes an empty index in place of a lost or damaged one; a damaged file is kept under another name."""
+        """Makes an empty index in place of a lost, damaged or newer one, which is kept under another name."""
         try:
             if self.path.exists():
                 with self.read() as connection:

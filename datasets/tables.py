@@ -10,12 +10,14 @@ ArchiveFiles     EpisodeId* ArchiveFile          the foreign log that an episode
 + RewardModels   ModelId* ModelHash TaskId Card
 + Notes          EpisodeId* NoteId* Kind User Text TaskId Timestamp DataPath    what people said of an episode
 + Leases         LeaseId* EpisodeId TaskId User Expires                         who is drawing which episode now
++ SchemaVersion  Version*                        one row: of these tables, see `datasets.migrations`
 ```
 (* primary key.) `Values` is an SQL keyword: write `SELECT "Values"`. It holds packed little-endian float32, one a
 frame, for a sketch; it is NULL for a model's prediction, which lives in the side shard at `DataPath`. `Verdict` is what
 the episode was recorded with, unless a note has overruled it since.
 
 The index holds nothing that cannot be rebuilt from the files of the store, save the leases, which nobody misses.
+A change here needs a migration: see `datasets.migrations`.
 """
 
 import dataclasses
@@ -130,3 +132,5 @@ LEASES = sql.Table(
     sql.Column("Expires", sql.Double, nullable=False),  # Unix seconds
     sql.Index("LeasesByTask", "TaskId", "EpisodeId"),
 )
+
+SCHEMA_VERSION = sql.Table("SchemaVersion", tables, sql.Column("Version", sql.Integer, primary_key=True))

@@ -16,7 +16,7 @@ from datasets.predictions import read_predictions
 from datasets.query import Query
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
-from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, tables
+from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, SCHEMA_VERSION, tables
 from datasets.validate import Problem, Severity
 
 
@@ -62,9 +62,8 @@ def rebuild(root: Path, index: Index) -> Counts:
     found = list(_describe_all(root, problems))
     with index.write() as connection:
         for table in reversed(tables.sorted_tables):
-            if table is LEASES:  # they are in no file, and people are drawing
-                continue
-            connection.execute(sql.delete(table))
+            if table not in (LEASES, SCHEMA_VERSION):  # leases are in no file, and people are drawing
+                connection.execute(sql.delete(table))
         again = [row for row in found if not catalogue.insert_episode(connection, root, row)]
         problems += [
             _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
