@@ -16,8 +16,6 @@ queue for the index's one lock while they link a shard and commit its row; so th
 past the last row of their dataset, left by a writer killed in between, and the next `add` finds and adopts them.
 """
 
-import collections
-import dataclasses
 import enum
 import hashlib
 import json
@@ -29,20 +27,19 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
-from datasets import catalogue, features, files, leases, location, notes, saved_queries, upkeep, validate
+from datasets import catalogue, curves, features, files, leases, location, notes, saved_queries, upkeep, validate
 from datasets.catalogue import EpisodeRow
+from datasets.curves import RewardCount
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, IdTakenError, StoreError
-from datasets.index import among
 from datasets.leases import Lease
 from datasets.notes import Note
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
-from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
 from datasets.sqlite import SqliteIndex
-from datasets.tables import EPISODES, NOTES, REWARD_MODELS, REWARD_SEQUENCES
+from datasets.tables import EPISODES, NOTES, REWARD_SEQUENCES
 
 
 class Added(enum.StrEnum):
@@ -50,17 +47,6 @@ class Added(enum.StrEnum):
 
     ADDED = "added"
     DUPLICATE = "duplicate"  # an episode of this id is there already; nothing was written
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardCount:
-    """How many episodes have reward sequences of one kind."""
-
-    type: str  # a schema.RewardType
-    task_id: str
-    model_id: str | None  # None for sketches
-    episodes: int
-    users: int  # people who drew them
 
 
 class Store:
@@ -234,13 +220,13 @@ class Store:
             raise StoreError(f"a sketch has the id {sequence.sequence_id!r}: use letters, digits, '.', '_' and '-'")
         path = self.root / "rewards" / "sketches" / sequence.episode_id / f"{sequence.sequence_id}.json"
         with self._index.read() as connection:  # before the lock: an episode that is there stays as it is
-            catalogue.check_lengths(connection, path, {sequence.episode_id: sequence.values})
+            curves.check_lengths(connection, path, {sequence.episode_id: sequence.values})
 
         def insert(connection: sql.Connection, root: Path, path: Path) -> None:
-            catalogue.insert_sketch(connection, root, path)
+            curves.insert_sketch(connection, root, path)
             leases.release(connection, sequence.sequence_id)
 
-        self._add_file(path, catalogue.sketch_text(sequence), insert, "sketch")
+        self._add_file(path, curves.sketch_text(sequence), insert, "sketch")
 
     def sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """The newest sketch of each (episode, user) for a task, by episode and user."""
@@ -250,21 +236,12 @@ class Store:
     def all_sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """Every version of every sketch for a task, oldest first."""
         with self._index.read() as connection:
-            return catalogue.select_sketches(connection, task_id, episode_ids)
+            return curves.select_sketches(connection, task_id, episode_ids)
 
     def sketched(self, task_id: str, episode_ids: Collection[str] | None = None) -> dict[str, Set[str]]:
         """Who has sketched what for a task, of some episodes or of all: episode id -> users. Reads no curve."""
-        table = REWARD_SEQUENCES.c
-        drawn = sql.select(table.EpisodeId, table.User).where(
-            table.RewardTaskId == task_id, table.Type == RewardType.SKETCH
-        )
-        if episode_ids is not None:
-            drawn = drawn.where(among(table.EpisodeId, episode_ids))
-        users = collections.defaultdict[str, set[str]](set)
         with self._index.read() as connection:
-            for episode_id, user in connection.execute(drawn):
-                users[episode_id].add(user)
-        return dict(users)
+            return curves.select_sketched(connection, task_id, episode_ids)
 
     def register_model(self, card: Mapping[str, Any]) -> None:
         """Notes a reward model (its card: `model_id`, `model_hash`, `task_id`, ...); the same one again is fine.
@@ -273,17 +250,14 @@ class Store:
           StoreError: if the store knows a model of this id with other weights.
         """
         with self._index.write() as connection:
-            catalogue.insert_card(connection, dict(card))
+            curves.insert_card(connection, dict(card))
             path = self._model_directory(card["model_id"]) / "card.json"
             files.write_atomically(path, json.dumps(card, indent=2, sort_keys=True))
 
     def models(self) -> list[dict[str, Any]]:
         """Cards of the registered reward models, by id."""
-        cards = (
-            sql.select(REWARD_MODELS.c.Card).where(REWARD_MODELS.c.Card.is_not(None)).order_by(REWARD_MODELS.c.ModelId)
-        )
         with self._index.read() as connection:
-            return [json.loads(card) for card in connection.execute(cards).scalars()]
+            return curves.select_cards(connection)
 
     def prediction_path(self, model_id: str, name: str) -> Path:
         """Where to write a side shard with `predictions.write_predictions`; `name` without a suffix."""
@@ -300,18 +274,12 @@ class Store:
                 f"{path} does not come from model {model_id!r} ({model_hash}) for {task_id!r}: annotate again"
             )
         with self._index.write() as connection:
-            return catalogue.insert_predictions(connection, self.root, path)
+            return curves.insert_predictions(connection, self.root, path)
 
     def predictions(self, model_id: str, episode_ids: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """A model's predictions: episode id -> float32[T]; `values[t]` rates `o_t`."""
-        table = REWARD_SEQUENCES.c
-        wanted = sql.select(table.DataPath, table.EpisodeId).where(table.ModelId == model_id)
-        if episode_ids is not None:
-            wanted = wanted.where(among(table.EpisodeId, episode_ids))
-        ids_of: dict[str, list[str]] = {}
         with self._index.read() as connection:
-            for data_path, episode_id in connection.execute(wanted):
-                ids_of.setdefault(data_path, []).append(episode_id)
+            ids_of = curves.select_predicted(connection, model_id, episode_ids)
         predicted: dict[str, np.ndarray] = {}
         for data_path, ids in sorted(ids_of.items()):
             values = read_predictions(self.root / data_path)
@@ -320,18 +288,13 @@ class Store:
 
     def predicted_ids(self, model_id: str) -> set[str]:
         """Ids of the episodes that have a prediction of this model."""
-        wanted = sql.select(REWARD_SEQUENCES.c.EpisodeId).where(REWARD_SEQUENCES.c.ModelId == model_id)
         with self._index.read() as connection:
-            return set(connection.execute(wanted).scalars())
+            return {i for ids in curves.select_predicted(connection, model_id).values() for i in ids}
 
     def rewards(self) -> list[RewardCount]:
         """How much is rated: one entry a (type, task, model), sketches first."""
-        table = REWARD_SEQUENCES.c
-        group = (table.Type, table.RewardTaskId, table.ModelId)
-        episodes, users = (sql.func.count(column.distinct()) for column in (table.EpisodeId, table.User))
-        counted = sql.select(*group, episodes, users).group_by(*group).order_by(table.Type.desc(), *group[1:])
         with self._index.read() as connection:
-            return [RewardCount(*row) for row in connection.execute(counted)]
+            return curves.count_rewards(connection)
 
     # People
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sql
 
-from datasets import catalogue, features
+from datasets import catalogue, curves, features
 from datasets.console import track
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.index import Index
@@ -76,8 +76,8 @@ def rebuild(root: Path, index: Index) -> Counts:
                 problems.append(_error(directory.path, str(error)))
         for insert, paths in (
             (_insert_card_file, sorted(root.glob("rewards/predictions/*/card.json"))),
-            (catalogue.insert_sketch, sketch_paths(root)),
-            (catalogue.insert_predictions, side_shard_paths(root)),
+            (curves.insert_sketch, sketch_paths(root)),
+            (curves.insert_predictions, side_shard_paths(root)),
             (insert_note, note_paths(root)),
         ):
             for path in paths:
@@ -96,7 +96,7 @@ def rebuild(root: Path, index: Index) -> Counts:
 
 def _insert_card_file(connection: sql.Connection, _root: Path, path: Path) -> None:
     try:
-        catalogue.insert_card(connection, json.loads(path.read_text()))
+        curves.insert_card(connection, json.loads(path.read_text()))
     except (ValueError, KeyError) as error:
         raise StoreError(f"{path} is no card of a reward model ({error}): restore it from a copy") from error
 
@@ -168,7 +168,7 @@ def _verify_sequences(
     for row in sequences:
         if row["Type"] == RewardType.SKETCH:
             try:
-                values = catalogue.read_sketch(root / row["DataPath"]).values
+                values = curves.read_sketch(root / row["DataPath"]).values
             except StoreError as error:
                 yield _error(root / row["DataPath"], str(error))
                 continue

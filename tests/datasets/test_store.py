@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import catalogue, features
+from datasets import catalogue, curves, features
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.predictions import read_predictions, write_predictions
 from datasets.query import Query
@@ -209,11 +209,11 @@ def test_the_file_of_a_sketch_is_whole_before_its_row_is_there(store, monkeypatc
     store.add(small(0), "fake")
 
     def die(connection, root, path):
-        assert catalogue.read_sketch(path).values.tolist() == [0, 0.5, 1]
+        assert curves.read_sketch(path).values.tolist() == [0, 0.5, 1]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(catalogue, "insert_sketch", die)
+        patched.setattr(curves, "insert_sketch", die)
         with pytest.raises(KeyboardInterrupt):
             store.add_sketch(sketch(0))
     assert store.all_sketches("lift_green") == []

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets import catalogue
+from datasets import curves
 from datasets.errors import StoreError
 from datasets.rewards import RewardSequence
 from datasets.store import Store
@@ -109,7 +109,7 @@ def test_a_server_killed_before_it_made_the_row_has_kept_the_sketch(desk, monkey
         raise StoreError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(catalogue, "insert_sketch", killed)
+        patched.setattr(curves, "insert_sketch", killed)
         assert save(ada, lease).status_code == 409
     assert not desk.store.all_sketches(TASK)
     desk.clock.now += 5
