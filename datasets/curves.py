@@ -12,7 +12,7 @@ import sqlalchemy as sql
 
 from datasets.errors import ArmchairError, LengthError, StoreError
 from datasets.index import among, insert_new
-from datasets.predictions import read_origin, read_predictions
+from datasets.predictions import read_origin, read_predictions, summary
 from datasets.rewards import RewardSequence
 from datasets.schema import RewardType
 from datasets.tables import EPISODES, REWARD_MODELS, REWARD_SEQUENCES
@@ -137,7 +137,8 @@ def insert_predictions(connection: sql.Connection, root: Path, path: Path) -> in
         "Tool": "",
         "SecondsSpent": 0.0,
     }
-    return insert_new(connection, REWARD_SEQUENCES, [{"EpisodeId": i, **row} for i in predictions])
+    rows = [{"EpisodeId": i, **row, **summary(values)} for i, values in predictions.items()]
+    return insert_new(connection, REWARD_SEQUENCES, rows)
 
 
 def check_lengths(connection: sql.Connection, where: Path, values: dict[str, np.ndarray]) -> None:

@@ -9,19 +9,18 @@ Whoever changes a table in `datasets.tables` counts `VERSION` up and adds to `_S
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
+from sqlalchemy.schema import CreateColumn
 
+from datasets.console import track
 from datasets.errors import StoreError
-from datasets.tables import EPISODES, SCHEMA_VERSION, tables
+from datasets.predictions import read_predictions, summary
+from datasets.tables import EPISODES, REWARD_SEQUENCES, SCHEMA_VERSION, tables
 
 VERSION = 2
 """Of the tables in `datasets.tables`."""
-
-_STEPS: Mapping[int, Callable[[sql.Connection, Path], None]] = {}
-"""Version -> what leads to it from the one before, besides tables and indexes that are missing, which are made anyway.
-
-A step finds tables of the version before, or empty ones of today."""
 
 
 def version_of(connection: sql.Connection) -> int:
@@ -73,3 +72,35 @@ def _known_version(connection: sql.Connection, name: str, root: Path) -> int:
             f"make the index anew with `armchair store rebuild-index --store {root}`"
         )
     return version
+
+
+def _to_2(connection: sql.Connection, root: Path) -> None:
+    table = REWARD_SEQUENCES.c
+    _add_columns(connection, table.Return, table.Final)
+    connection.exec_driver_sql('DROP INDEX IF EXISTS "RewardSequencesByModel"')
+    by_path = sql.select(table.DataPath).where(table.ModelId.is_not(None)).distinct().order_by(table.DataPath)
+    paths = connection.execute(by_path).scalars().all()
+    chosen = (table.EpisodeId == sql.bindparam("episode"), table.DataPath == sql.bindparam("path"))
+    update = sql.update(REWARD_SEQUENCES).where(*chosen)
+    for path in track(paths, "Indexing predictions") if paths else ():
+        try:
+            predictions = read_predictions(root / path)
+        except StoreError:
+            continue  # `verify` reports it
+        rows = [{"episode": i, "path": path, **summary(values)} for i, values in predictions.items()]
+        connection.execute(update, rows)
+
+
+def _add_columns(connection: sql.Connection, *columns: sql.Column[Any]) -> None:
+    """Adds those that a table has not got."""
+    for column in columns:
+        there = {known["name"] for known in sql.inspect(connection).get_columns(column.table.name)}
+        if column.name not in there:
+            what = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f'ALTER TABLE "{column.table.name}" ADD COLUMN {what}')
+
+
+_STEPS: Mapping[int, Callable[[sql.Connection, Path], None]] = {2: _to_2}
+"""Version -> what leads to it from the one before, besides tables and indexes that are missing, which are made anyway.
+
+A step finds tables of the version before, or empty ones of today."""

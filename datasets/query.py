@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -28,6 +29,18 @@ def split_of(episode_id: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelValue:
+    """A number to compare a reward model's prediction with; as text `MODEL:NUMBER`."""
+
+    model_id: str
+    value: float
+
+    def __str__(self) -> str:
+        """The text."""
+        return f"{self.model_id}:{self.value!r}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Query:
     """Which episodes. Every condition that is not None must hold."""
 
@@ -48,6 +61,10 @@ class Query:
     text: str | None = None  # a part of the id, task, policy, source or a tag; big and small letters (A-Z) are the same
     has_sketch: str | None = None  # a task that a person has sketched the episode for
     not_sketched: str | None = None  # a task that nobody has sketched the episode for
+    min_return: ModelValue | None = None  # a return that a reward model predicts at least, see `predictions.summary`
+    max_return: ModelValue | None = None
+    min_final: ModelValue | None = None  # a reward in [0, 1] that it predicts at least for the last frame
+    max_final: ModelValue | None = None
     min_steps: int | None = None
     max_steps: int | None = None
     since: int | None = None  # Unix seconds, inclusive
@@ -64,16 +81,18 @@ class Query:
         for name, known in choices.items():
             if (value := getattr(self, name)) is not None and value not in tuple(known):
                 raise StoreError(f"no episode has {name}={value}: choose one of {', '.join(known)}")
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in vars(self).items():
             least = 0 if name in ("limit", "offset") else -(2**63)
             if isinstance(value, int) and not least <= value < 2**63:  # what a database can count
                 raise StoreError(f"{name}={value} is out of range: write a number from {least} to {2**63 - 1}")
             if any(map(_NO_TEXT.search, value if isinstance(value, tuple) else (str(value),))):
                 raise StoreError(f"{name}={value!r} holds characters that are no text: leave them out")
+            if isinstance(value, ModelValue) and not (value.model_id and math.isfinite(value.value)):
+                raise StoreError(f"{name}={value} compares with no number of a reward model: write {name}=MODEL:NUMBER")
 
     @classmethod
     def parse(cls, text: str) -> "Query":
-        """`task_id=lift_green verdict=success since=2026-01-31 ids=a,b limit=10`; empty text selects everything.
+        """`task_id=lift_green since=2026-01-31 min_return=MODEL:25 ids=a,b limit=10`; empty text selects everything.
 
         Raises:
           StoreError: for an unknown condition or a value of the wrong kind.
@@ -136,6 +155,9 @@ class Query:
             yield episodes.EpisodeId.in_(_sketched(self.has_sketch))
         if self.not_sketched is not None:
             yield episodes.EpisodeId.not_in(_sketched(self.not_sketched))
+        for name in ("min_return", "max_return", "min_final", "max_final"):
+            if (predicted := getattr(self, name)) is not None:
+                yield episodes.EpisodeId.in_(_predicted(name, predicted))
         if self.min_steps is not None:
             yield episodes.NumSteps >= self.min_steps
         if self.max_steps is not None:
@@ -157,9 +179,23 @@ def _sketched(task_id: str) -> sql.Select[Any]:
     return sql.select(drawn.EpisodeId).where(drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH)
 
 
-def _value(name: str, text: str) -> str | int | tuple[str, ...]:
+def _predicted(name: str, limit: ModelValue) -> sql.Select[Any]:
+    rated = REWARD_SEQUENCES.c
+    bound, _, column = name.partition("_")
+    number = rated[column_name(column)]
+    holds = number >= limit.value if bound == "min" else number <= limit.value
+    return sql.select(rated.EpisodeId).where(rated.ModelId == limit.model_id, holds)
+
+
+def _value(name: str, text: str) -> str | int | tuple[str, ...] | ModelValue:
     if name in ("ids", "exclude"):
         return tuple(text.split(","))
+    if name in ("min_return", "max_return", "min_final", "max_final"):
+        model_id, _, number = text.rpartition(":")
+        try:
+            return ModelValue(model_id, float(number))
+        except ValueError:
+            raise StoreError(f"{name}={text} compares with no number: write {name}=MODEL:NUMBER") from None
     if name not in ("min_steps", "max_steps", "since", "until", "offset", "limit"):
         return text
     try:

@@ -4,7 +4,7 @@
 Episodes         EpisodeId*  one column a field of EpisodeMetadata, + DataPath Dataset Shard NumSteps Split Checksum
 Tags             Name*
 EpisodeTags      EpisodeId* Tag*
-RewardSequences  EpisodeId* RewardSequenceId* RewardTaskId Type User "Values" + ModelId DataPath ...
+RewardSequences  EpisodeId* RewardSequenceId* RewardTaskId Type User "Values" + ModelId DataPath Return Final ...
 ArchiveFiles     EpisodeId* ArchiveFile          the foreign log that an episode came from
 + Policies       PolicyId*
 + RewardModels   ModelId* ModelHash TaskId Card
@@ -13,8 +13,9 @@ ArchiveFiles     EpisodeId* ArchiveFile          the foreign log that an episode
 + SchemaVersion  Version*                        one row: of these tables, see `datasets.migrations`
 ```
 (* primary key.) `Values` is an SQL keyword: write `SELECT "Values"`. It holds packed little-endian float32, one a
-frame, for a sketch; it is NULL for a model's prediction, which lives in the side shard at `DataPath`. `Verdict` is what
-the episode was recorded with, unless a note has overruled it since.
+frame, for a sketch; it is NULL for a model's prediction, which lives in the side shard at `DataPath`, and of which
+`Return` and `Final` say what one chooses by (`datasets.predictions.summary`). `Verdict` is what the episode was
+recorded with, unless a note has overruled it since.
 
 The index holds nothing that cannot be rebuilt from the files of the store, save the leases, which nobody misses.
 A change here needs a migration: see `datasets.migrations`.
@@ -97,8 +98,11 @@ REWARD_SEQUENCES = sql.Table(
     sql.Column("Timestamp", sql.BigInteger, nullable=False),
     sql.Column("Tool", TEXT, nullable=False),
     sql.Column("SecondsSpent", sql.Float, nullable=False),
+    sql.Column("Return", sql.Double),  # of a prediction; NULL for a sketch
+    sql.Column("Final", sql.Double),
     sql.Index("RewardSequencesByTask", "RewardTaskId", "Type"),
-    sql.Index("RewardSequencesByModel", "ModelId"),
+    sql.Index("RewardSequencesByReturn", "ModelId", "Return"),
+    sql.Index("RewardSequencesByFinal", "ModelId", "Final"),
 )
 
 ARCHIVE_FILES = sql.Table(

@@ -12,7 +12,7 @@ from datasets.console import track
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.index import Index
 from datasets.notes import Note, insert_note, note_path, read_note, select_notes
-from datasets.predictions import read_predictions
+from datasets.predictions import read_predictions, summary
 from datasets.query import Query
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
@@ -176,20 +176,24 @@ def _verify_sequences(
                 yield _error(
                     root / row["DataPath"], "differs from the index", "restore it, or rebuild the index from it"
                 )
-    predicted: dict[Path, list[str]] = {}
+    predicted: dict[Path, dict[str, sql.RowMapping]] = {}
     for row in sequences:
         if row["Type"] == RewardType.PREDICTION:
-            predicted.setdefault(root / row["DataPath"], []).append(row["EpisodeId"])
-    for path, ids in track(sorted(predicted.items()), "Verifying predictions"):
+            predicted.setdefault(root / row["DataPath"], {})[row["EpisodeId"]] = row
+    for path, rows in track(sorted(predicted.items()), "Verifying predictions"):
         try:
             values_of = read_predictions(path)
         except StoreError as error:
             yield _error(path, str(error))
             continue
-        bad = [i for i in ids if i not in values_of or len(values_of[i]) != num_steps[i]]
+        bad = [i for i in rows if i not in values_of or len(values_of[i]) != num_steps[i]]
         if bad:
             yield _error(
                 path, f"has no value a frame for episodes {', '.join(bad[:3])}", "delete it and annotate again"
+            )
+        elif any(summary(values_of[i]).items() - row.items() for i, row in rows.items()):
+            yield _warning(
+                path, "has other returns than the index", "`armchair store rebuild-index` brings it up to date"
             )
 
 

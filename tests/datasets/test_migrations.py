@@ -77,6 +77,26 @@ def test_an_old_index_has_what_one_made_anew_has(old):
     assert layout(root) == shape
 
 
+def test_returns_are_read_from_side_shards_while_migrating(old):
+    root, _ = old  # the model says 0, 1/8, ..., 4/8 of every frame; an episode has two transitions
+    store = Store.open(root)
+    assert {row.seed for row in store.query(store.parse("min_return=m1:0.5"))} == {2, 3, 4}
+    assert store.count(store.parse("max_final=m1:0.125")) == 2
+
+
+def test_a_lost_side_shard_does_not_hinder_a_migration(old):
+    root, (rows, *_) = old
+    (path,) = root.glob("rewards/predictions/m1/*.parquet")
+    content = path.read_bytes()
+    path.unlink()
+    store = Store.open(root)
+    assert store.query(Query()) == rows and store.count(store.parse("min_final=m1:0")) == 0
+    path.write_bytes(content)
+    assert [problem.what for problem in store.verify()] == ["has other returns than the index"]
+    store.rebuild_index()
+    assert store.count(store.parse("min_final=m1:0")) == 5 and store.verify() == []
+
+
 def test_an_old_index_is_written_to(old):
     root, _ = old
     store = Store.open(root)

@@ -348,3 +348,12 @@ def test_any_order_of_adds_stores_each_once(tmp_path_factory, seeds):
     outcomes = [next(writers).add(small(seed), "fake") for seed in seeds]
     assert outcomes.count(Added.ADDED) == len(set(seeds))
     assert [row.seed for row in store.query(Query())] == list(dict.fromkeys(seeds))
+
+
+def test_the_index_sums_predictions_up(full):
+    add_predictions(full, "m2", {"fake-0": np.array([1, 0.25, 0.5])}, ("m2", "hash2", "lift_green"))
+    with connect(full.root) as connection:
+        found = connection.execute(
+            """SELECT "Return", "Final" FROM "RewardSequences" WHERE "ModelId" = 'm2'"""
+        ).fetchall()
+    assert list(map(tuple, found)) == [(0.75, 0.5)]  # o_0 is reached by no transition
