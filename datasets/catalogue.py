@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ def is_indexed(connection: sql.Connection, episode_id: str) -> bool:
     return connection.execute(found).first() is not None
 
 
+def indexed_among(connection: sql.Connection, episode_ids: Collection[str]) -> set[str]:
+    """Those of some ids of which there are episodes."""
+    found = sql.select(EPISODES.c.EpisodeId).where(among(EPISODES.c.EpisodeId, episode_ids))
+    return set(connection.execute(found).scalars())
+
+
 def insert_episode(connection: sql.Connection, root: Path, row: EpisodeRow) -> bool:
     """Indexes an episode; False if its id is there already."""
     columns: dict[str, Any] = {column_name(name): getattr(row, name) for name in _ROW_FIELDS}
@@ -84,9 +91,11 @@ def insert_episode(connection: sql.Connection, root: Path, row: EpisodeRow) -> b
     return True
 
 
-def select_episodes(connection: sql.Connection, root: Path, query: Query) -> list[EpisodeRow]:
-    """Rows of the episodes that match, by (dataset, shard)."""
-    found = connection.execute(query.select()).mappings().all()
+def select_episodes(
+    connection: sql.Connection, root: Path, query: Query, deleted: bool | None = False
+) -> list[EpisodeRow]:
+    """Rows of the episodes that match, by (dataset, shard); `deleted` as in `Query.select`."""
+    found = connection.execute(query.select(deleted)).mappings().all()
     tags: dict[str, list[str]] = {}
     tagged = sql.select(EPISODE_TAGS).where(among(EPISODE_TAGS.c.EpisodeId, [row["EpisodeId"] for row in found]))
     for episode_id, tag in connection.execute(tagged.order_by(EPISODE_TAGS.c.Tag)):
@@ -101,13 +110,20 @@ def select_episodes(connection: sql.Connection, root: Path, query: Query) -> lis
     ]
 
 
+def deleted_ids() -> sql.Select[tuple[str]]:
+    """Ids of the deleted episodes, few."""
+    return sql.select(EPISODES.c.EpisodeId).where(EPISODES.c.Deleted.is_(True))
+
+
 def count_facets(connection: sql.Connection) -> dict[str, dict[str, int]]:
     """See `Store.facets`."""
     counts: dict[str, dict[str, int]] = {}
     for name in FACETS:
         column = EPISODE_TAGS.c.Tag if name == "tag" else EPISODES.c[column_name(name)]
         episodes = sql.func.count()
-        counted = sql.select(column, episodes).where(column != "").group_by(column).order_by(episodes.desc(), column)
+        shown = EPISODE_TAGS.c.EpisodeId.not_in(deleted_ids()) if name == "tag" else EPISODES.c.Deleted.is_(False)
+        counted = sql.select(column, episodes).where(column != "", shown).group_by(column)
+        counted = counted.order_by(episodes.desc(), column)
         counts[name] = {row[0]: row[1] for row in connection.execute(counted)}
     return counts
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sql
 
+from datasets.catalogue import deleted_ids
 from datasets.errors import ArmchairError, LengthError, StoreError
 from datasets.index import among, insert_new
 from datasets.predictions import read_origin, read_predictions, summary
@@ -69,11 +70,9 @@ def select_sketches(
     table = REWARD_SEQUENCES.c
     wanted = (
         sql.select(REWARD_SEQUENCES)
-        .where(table.RewardTaskId == task_id, table.Type == RewardType.SKETCH)
+        .where(table.RewardTaskId == task_id, table.Type == RewardType.SKETCH, _of(episode_ids))
         .order_by(table.Timestamp, table.RewardSequenceId, table.EpisodeId)
     )
-    if episode_ids is not None:
-        wanted = wanted.where(among(table.EpisodeId, episode_ids))
     return [
         RewardSequence(
             row["EpisodeId"], row["RewardTaskId"], np.frombuffer(row["Values"], "<f4"), row["RewardSequenceId"],
@@ -89,10 +88,8 @@ def select_sketched(
     """Who has sketched what for a task, of some episodes or of all: episode id -> users. Reads no curve."""
     table = REWARD_SEQUENCES.c
     drawn = sql.select(table.EpisodeId, table.User).where(
-        table.RewardTaskId == task_id, table.Type == RewardType.SKETCH
+        table.RewardTaskId == task_id, table.Type == RewardType.SKETCH, _of(episode_ids)
     )
-    if episode_ids is not None:
-        drawn = drawn.where(among(table.EpisodeId, episode_ids))
     users = collections.defaultdict[str, set[str]](set)
     for episode_id, user in connection.execute(drawn):
         users[episode_id].add(user)
@@ -167,9 +164,7 @@ def select_predicted(
 ) -> dict[str, list[str]]:
     """Where a model's predictions of some episodes, or of all, are: path relative to the store -> episode ids."""
     table = REWARD_SEQUENCES.c
-    wanted = sql.select(table.DataPath, table.EpisodeId).where(table.ModelId == model_id)
-    if episode_ids is not None:
-        wanted = wanted.where(among(table.EpisodeId, episode_ids))
+    wanted = sql.select(table.DataPath, table.EpisodeId).where(table.ModelId == model_id, _of(episode_ids))
     ids_of: dict[str, list[str]] = {}
     for data_path, episode_id in connection.execute(wanted):
         ids_of.setdefault(data_path, []).append(episode_id)
@@ -181,5 +176,12 @@ def count_rewards(connection: sql.Connection) -> list[RewardCount]:
     table = REWARD_SEQUENCES.c
     group = (table.Type, table.RewardTaskId, table.ModelId)
     episodes, users = (sql.func.count(column.distinct()) for column in (table.EpisodeId, table.User))
-    counted = sql.select(*group, episodes, users).group_by(*group).order_by(table.Type.desc(), *group[1:])
-    return [RewardCount(*row) for row in connection.execute(counted)]
+    counted = sql.select(*group, episodes, users).where(_of(None)).group_by(*group)
+    return [RewardCount(*row) for row in connection.execute(counted.order_by(table.Type.desc(), *group[1:]))]
+
+
+def _of(episode_ids: Collection[str] | None) -> sql.ColumnElement[bool]:
+    """Whether a sequence is of these episodes, deleted or not; None: of any that is not deleted."""
+    if episode_ids is None:
+        return REWARD_SEQUENCES.c.EpisodeId.not_in(deleted_ids())
+    return among(REWARD_SEQUENCES.c.EpisodeId, episode_ids)

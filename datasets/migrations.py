@@ -76,7 +76,7 @@ def _known_version(connection: sql.Connection, name: str, root: Path) -> int:
 
 def _to_2(connection: sql.Connection, root: Path) -> None:
     table = REWARD_SEQUENCES.c
-    _add_columns(connection, table.Return, table.Final)
+    _add_columns(connection, EPISODES.c.Deleted, table.Return, table.Final)
     connection.exec_driver_sql('DROP INDEX IF EXISTS "RewardSequencesByModel"')
     by_path = sql.select(table.DataPath).where(table.ModelId.is_not(None)).distinct().order_by(table.DataPath)
     paths = connection.execute(by_path).scalars().all()

@@ -42,7 +42,7 @@ class ModelValue:
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-    """Which episodes. Every condition that is not None must hold."""
+    """Which episodes, of those that are not deleted. Every condition that is not None must hold."""
 
     task_id: str | None = None  # the task that the acting policy was for
     episode_type: str | None = None  # a schema.EpisodeType
@@ -119,19 +119,21 @@ class Query:
         words = (f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in chosen.items())
         return shlex.join(words)
 
-    def select(self) -> sql.Select[Any]:
-        """The rows of `Episodes` that match, in order."""
+    def select(self, deleted: bool | None = False) -> sql.Select[Any]:
+        """The rows of `Episodes` that match, in order: those that are not deleted, or that are, or either (None)."""
         stored = (EPISODES.c.Dataset, EPISODES.c.Shard)
         order = stored if self.order == "stored" else (EPISODES.c.Timestamp.desc(), *stored)
-        matching = sql.select(EPISODES).where(*self._conditions()).order_by(*order)
+        matching = sql.select(EPISODES).where(*self._conditions(deleted)).order_by(*order)
         return matching.limit(self.limit).offset(self.offset)
 
-    def count(self) -> sql.Select[Any]:
-        """The number of rows of `Episodes` that match, whatever `limit` and `offset`."""
-        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions())
+    def count(self, deleted: bool | None = False) -> sql.Select[Any]:
+        """The number of rows of `Episodes` that match, whatever `limit` and `offset`; `deleted` as in `select`."""
+        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions(deleted))
 
-    def _conditions(self) -> Iterator[sql.ColumnElement[bool]]:
+    def _conditions(self, deleted: bool | None) -> Iterator[sql.ColumnElement[bool]]:
         episodes, tags = EPISODES.c, EPISODE_TAGS.c
+        if deleted is not None:
+            yield episodes.Deleted.is_(deleted)
         equal = ("task_id", "episode_type", "policy_id", "source", "dataset", "robot", "verdict", "split", "operator",
                  "object_set")  # fmt: skip
         for name in equal:

@@ -33,13 +33,15 @@ from datasets.curves import RewardCount
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, IdTakenError, StoreError
 from datasets.leases import Lease
-from datasets.notes import Note
+from datasets.notes import Note, NoteKind
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
 from datasets.shards import ShardDirectory, read_record
 from datasets.sqlite import SqliteIndex
 from datasets.tables import EPISODES, NOTES, REWARD_SEQUENCES
+
+_BATCH = 500  # notes that share a commit: others wait for some 0.3 s
 
 
 class Added(enum.StrEnum):
@@ -146,25 +148,31 @@ class Store:
         """`Query.parse`, with `saved=NAME` for conditions that are saved here. Raises StoreError."""
         return Query.parse(saved_queries.expand(self.root, text))
 
-    def query(self, query: Query, require: bool = False) -> list[EpisodeRow]:
-        """Rows of the episodes that match, by (dataset, shard).
+    def query(self, query: Query, require: bool = False, deleted: bool | None = False) -> list[EpisodeRow]:
+        """Rows of the episodes that match, in the query's order.
+
+        Args:
+          query: which.
+          require: whether there must be any.
+          deleted: whether to look among the deleted episodes instead, or, if None, among all.
 
         Raises:
           StoreError: if `require` and there are none.
         """
         with self._index.read() as connection:
-            rows = catalogue.select_episodes(connection, self.root, query)
+            rows = catalogue.select_episodes(connection, self.root, query, deleted)
         if require and not rows:
             conditions = str(query) or "an empty query"
+            which = "deleted episode" if deleted else "episode"
             raise StoreError(
-                f"no episode in {self.root} matches {conditions}: see `armchair store ls --store {self.root}`"
+                f"no {which} in {self.root} matches {conditions}: see `armchair store ls --store {self.root}`"
             )
         return rows
 
-    def count(self, query: Query) -> int:
-        """How many episodes match, whatever the query's `limit` and `offset`."""
+    def count(self, query: Query, deleted: bool | None = False) -> int:
+        """How many episodes match, whatever the query's `limit` and `offset`; `deleted` as in `query`."""
         with self._index.read() as connection:
-            return connection.execute(query.count()).scalar_one()
+            return connection.execute(query.count(deleted)).scalar_one()
 
     def facets(self) -> dict[str, dict[str, int]]:
         """What one can choose by: a condition of `Query` -> its values -> how many episodes, the most frequent first.
@@ -185,6 +193,11 @@ class Store:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
         if isinstance(episode, str):
             rows = self.query(Query(ids=(episode,)))
+            if not rows and self.count(Query(ids=(episode,)), deleted=True):
+                raise StoreError(
+                    f"episode {episode!r} is deleted: `armchair store restore ids={episode} --store {self.root}` "
+                    "brings it back"
+                )
             if not rows:
                 raise StoreError(
                     f"no episode {episode!r} in {self.root}: see `armchair store query --store {self.root}`"
@@ -309,6 +322,24 @@ class Store:
                 raise StoreError(f"no episode {note.episode_id!r} in {self.root}: ingest it before noting anything")
         self._add_file(notes.note_path(self.root, note), notes.note_text(note), notes.insert_note, "note")
 
+    def delete(self, episode_ids: Collection[str], user: str, reason: str) -> None:
+        """Marks episodes as deleted: no query finds them any more. Their files stay, and `restore` undoes it.
+
+        Raises:
+          StoreError: if an episode is unknown.
+          ArmchairError: if there is no reason, or it is too long.
+        """
+        self._note_all(notes.make_notes(episode_ids, NoteKind.DELETED, user, reason))
+
+    def restore(self, episode_ids: Collection[str], user: str, reason: str = "") -> None:
+        """Lets queries find deleted episodes again.
+
+        Raises:
+          StoreError: if an episode is unknown.
+          ArmchairError: if the reason is too long.
+        """
+        self._note_all(notes.make_notes(episode_ids, NoteKind.RESTORED, user, reason))
+
     def notes(
         self, task_id: str | None = None, episode_ids: Collection[str] | None = None, kind: str | None = None
     ) -> list[Note]:
@@ -404,6 +435,20 @@ class Store:
         if not is_new and path.read_text() != content:
             raise IdTakenError(f"{path} holds another {what}: give each its own id, they are never overwritten")
 
+    def _note_all(self, said: Sequence[Note]) -> None:
+        """As `add_note` for each; raises StoreError, and writes nothing, if an episode is unknown."""
+        with self._index.read() as connection:
+            ids = {note.episode_id for note in said}
+            if unknown := ids - catalogue.indexed_among(connection, ids):
+                raise StoreError(f"no episode {min(unknown)!r} in {self.root}: name those that are there")
+        for start in range(0, len(said), _BATCH):
+            batch = said[start : start + _BATCH]
+            for note in batch:
+                files.write_new(notes.note_path(self.root, note), notes.note_text(note))
+            with self._index.write() as connection:
+                for note in batch:
+                    notes.insert_note(connection, self.root, notes.note_path(self.root, note))
+
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:
             path = self._dataset_path(dataset)
@@ -424,7 +469,7 @@ class Store:
         if spec != there:
             raise BadEpisodeError(
                 f"episode {episode.metadata.episode_id!r} does not fit dataset {dataset!r}: "
-                f"{_difference(_flat(spec), _flat(there))}; put it into a dataset of another name"
+                f"{features.difference(spec, there)}; put it into a dataset of another name"
             )
         return directory
 
@@ -441,14 +486,3 @@ def check_dataset_name(name: str) -> None:
     """Raises StoreError for what TFDS does not take for a name."""
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise StoreError(f"{name!r} cannot name a dataset: use letters, digits and '_', a letter first")
-
-
-def _flat(spec: features.StepSpec) -> dict[str, features.ArraySpec]:
-    return {"action": spec.action, **{f"observation/{k}": v for k, v in spec.observation.items()}, **spec.extras}
-
-
-def _difference(ours: Mapping[str, features.ArraySpec], theirs: Mapping[str, features.ArraySpec]) -> str:
-    """One example of what differs."""
-    name = min(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-    here, there = (f"{s[name].dtype}{list(s[name].shape)}" if name in s else "missing" for s in (ours, theirs))
-    return f"{name} is {here} in the episode and {there} in the dataset"

@@ -15,7 +15,7 @@ ArchiveFiles     EpisodeId* ArchiveFile          the foreign log that an episode
 (* primary key.) `Values` is an SQL keyword: write `SELECT "Values"`. It holds packed little-endian float32, one a
 frame, for a sketch; it is NULL for a model's prediction, which lives in the side shard at `DataPath`, and of which
 `Return` and `Final` say what one chooses by (`datasets.predictions.summary`). `Verdict` is what the episode was
-recorded with, unless a note has overruled it since.
+recorded with, unless a note has overruled it since; `Deleted` is what the notes say, and nothing else is deleted.
 
 The index holds nothing that cannot be rebuilt from the files of the store, save the leases, which nobody misses.
 A change here needs a migration: see `datasets.migrations`.
@@ -56,8 +56,10 @@ EPISODES = sql.Table(
     sql.Column("NumSteps", sql.Integer, nullable=False),
     sql.Column("Split", TEXT, nullable=False),  # "train" or "test"
     sql.Column("Checksum", TEXT, nullable=False),  # SHA-256 of the shard file, hex
+    sql.Column("Deleted", sql.Boolean, nullable=False, server_default=sql.false()),  # found by no query
     sql.UniqueConstraint("Dataset", "Shard"),
     sql.Index("EpisodesByTask", "TaskId", "EpisodeType"),
+    sql.Index("EpisodesByDeleted", "Deleted"),
     sql.Index("EpisodesByTime", "Timestamp"),  # the newest hundred, without sorting all
     # Each makes `Store.facets` read one narrow column in order instead of every row: 10 times faster in all.
     *(sql.Index(f"EpisodesBy{name}", name) for name in ("PolicyId", "Source", "Robot", "EpisodeType", "Verdict")),

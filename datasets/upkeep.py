@@ -122,7 +122,7 @@ def _describe_all(root: Path, problems: list[Problem]) -> Iterator[catalogue.Epi
 def verify(root: Path, index: Index) -> list[Problem]:
     """Compares every file of the store with the index; see `Problem`. Reads everything, changes nothing."""
     with index.read() as connection:
-        rows = catalogue.select_episodes(connection, root, Query())
+        rows = catalogue.select_episodes(connection, root, Query(), deleted=None)
         sequences = connection.execute(sql.select(REWARD_SEQUENCES)).mappings().all()
         notes = {note_path(root, note): note for note in select_notes(connection)}
     problems = list(_verify_episodes(track(rows, "Verifying episodes")))

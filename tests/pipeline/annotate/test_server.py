@@ -311,7 +311,7 @@ def test_notes_of_every_kind(desk):
     assert detail["verdict"] == "failure" and detail["unusable"]
     for kind, text, status in (
         ("verdict", "maybe", 409), ("unusable", " ", 409), ("applause", "", 422), ("comment", "x" * 2001, 422),
-        ("comment", "\0", 422),
+        ("comment", "\0", 422), ("deleted", "I do not like it", 422),
     ):  # fmt: skip
         error(ada.post("/api/notes", json={"episode_id": "fake-0", "kind": kind, "text": text}), status)
 
