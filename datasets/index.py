@@ -64,6 +64,10 @@ class Index(abc.ABC):
         """Copies the index to a file, whole or not at all. Raises StoreError if the database has a tool for that."""
 
     @abc.abstractmethod
+    def analyze(self, connection: sql.Connection) -> None:
+        """Lets the database count what it chooses its ways by, if there is much more than when it last did."""
+
+    @abc.abstractmethod
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
         """What the database means, in one sentence."""
 
@@ -110,6 +114,7 @@ class Index(abc.ABC):
         """Makes the tables of today, under the lock, so that of two processes one finds nothing to do."""
         with self._queue, self._writer.begin() as connection:
             migrations.migrate(connection, self.name, self.root)
+            self.analyze(connection)
 
     def _upgrade(self) -> None:
         """Migrates an index of an older Armchair when it is first used. Raises StoreError for one of a newer."""

@@ -74,10 +74,18 @@ def _known_version(connection: sql.Connection, name: str, root: Path) -> int:
     return version
 
 
+_INDEXES_OF_1 = (
+    "RewardSequencesByModel", "EpisodesByTask",
+    *(f"EpisodesBy{name}" for name in ("PolicyId", "Source", "Robot", "EpisodeType", "Verdict")),
+)  # fmt: skip
+"""Those that are of other columns today, or not at all."""
+
+
 def _to_2(connection: sql.Connection, root: Path) -> None:
     table = REWARD_SEQUENCES.c
     _add_columns(connection, EPISODES.c.Deleted, table.Return, table.Final)
-    connection.exec_driver_sql('DROP INDEX IF EXISTS "RewardSequencesByModel"')
+    for name in _INDEXES_OF_1:
+        connection.exec_driver_sql(f'DROP INDEX IF EXISTS "{name}"')
     by_path = sql.select(table.DataPath).where(table.ModelId.is_not(None)).distinct().order_by(table.DataPath)
     paths = connection.execute(by_path).scalars().all()
     chosen = (table.EpisodeId == sql.bindparam("episode"), table.DataPath == sql.bindparam("path"))

@@ -71,6 +71,9 @@ class PostgresIndex(Index):
         """Not ours to do."""
         raise StoreError(f"{self.name} is backed up by PostgreSQL's own tool: `pg_dump` its database to {path}")
 
+    def analyze(self, connection: sql.Connection) -> None:
+        """Nothing: PostgreSQL's autovacuum does."""
+
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
         """What PostgreSQL, or its absence, means, in one sentence."""
         state = getattr(error.orig, "sqlstate", None)

@@ -19,6 +19,7 @@ from datasets.tables import EPISODE_TAGS, EPISODES, REWARD_SEQUENCES, column_nam
 TEST_FRACTION = 0.1  # our choice; the split is by episode, so that no frame of a test episode is ever trained on
 
 _ORDERS = ("stored", "newest")
+_MANY = 5_000  # rows of a tag, a sketched task or a prediction
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # a NUL and the half of a character, which no database keeps
 
 
@@ -119,18 +120,23 @@ class Query:
         words = (f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in chosen.items())
         return shlex.join(words)
 
-    def select(self, deleted: bool | None = False) -> sql.Select[Any]:
-        """The rows of `Episodes` that match, in order: those that are not deleted, or that are, or either (None)."""
+    def select(self, connection: sql.Connection, deleted: bool | None = False) -> sql.Select[Any]:
+        """The rows of `Episodes` that match, in order.
+
+        Args:
+          connection: to the index, for looking how many have a tag and the like: what is the fastest way depends on it.
+          deleted: whether to look among the deleted episodes instead, or, if None, among all.
+        """
         stored = (EPISODES.c.Dataset, EPISODES.c.Shard)
         order = stored if self.order == "stored" else (EPISODES.c.Timestamp.desc(), *stored)
-        matching = sql.select(EPISODES).where(*self._conditions(deleted)).order_by(*order)
+        matching = sql.select(EPISODES).where(*self._conditions(connection, deleted)).order_by(*order)
         return matching.limit(self.limit).offset(self.offset)
 
-    def count(self, deleted: bool | None = False) -> sql.Select[Any]:
-        """The number of rows of `Episodes` that match, whatever `limit` and `offset`; `deleted` as in `select`."""
-        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions(deleted))
+    def count(self, connection: sql.Connection, deleted: bool | None = False) -> sql.Select[Any]:
+        """The number of rows of `Episodes` that match, whatever `limit` and `offset`; as `select`."""
+        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions(connection, deleted))
 
-    def _conditions(self, deleted: bool | None) -> Iterator[sql.ColumnElement[bool]]:
+    def _conditions(self, connection: sql.Connection, deleted: bool | None) -> Iterator[sql.ColumnElement[bool]]:
         episodes, tags = EPISODES.c, EPISODE_TAGS.c
         if deleted is not None:
             yield episodes.Deleted.is_(deleted)
@@ -144,9 +150,9 @@ class Query:
         if self.exclude is not None:
             yield sql.not_(among(episodes.EpisodeId, self.exclude))
         if self.tag is not None:
-            yield episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(tags.Tag == self.tag))
+            yield _has(connection, EPISODE_TAGS, tags.Tag == self.tag)
         if self.not_tag is not None:
-            yield episodes.EpisodeId.not_in(sql.select(tags.EpisodeId).where(tags.Tag == self.not_tag))
+            yield ~_has(connection, EPISODE_TAGS, tags.Tag == self.not_tag)
         if self.text is not None:
             names = episodes.EpisodeId + "\n" + episodes.TaskId + "\n" + episodes.PolicyId + "\n" + episodes.Source
             yield sql.or_(
@@ -154,12 +160,12 @@ class Query:
                 episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(_contains(tags.Tag, self.text))),
             )
         if self.has_sketch is not None:
-            yield episodes.EpisodeId.in_(_sketched(self.has_sketch))
+            yield _has(connection, REWARD_SEQUENCES, *_sketched(self.has_sketch))
         if self.not_sketched is not None:
-            yield episodes.EpisodeId.not_in(_sketched(self.not_sketched))
+            yield ~_has(connection, REWARD_SEQUENCES, *_sketched(self.not_sketched))
         for name in ("min_return", "max_return", "min_final", "max_final"):
             if (predicted := getattr(self, name)) is not None:
-                yield episodes.EpisodeId.in_(_predicted(name, predicted))
+                yield _has(connection, REWARD_SEQUENCES, *_predicted(name, predicted))
         if self.min_steps is not None:
             yield episodes.NumSteps >= self.min_steps
         if self.max_steps is not None:
@@ -176,17 +182,33 @@ def _contains(column: sql.ColumnElement[str], part: str) -> sql.ColumnElement[bo
     return sql.func.lower(column).contains(folded, autoescape=True)
 
 
-def _sketched(task_id: str) -> sql.Select[Any]:
+def _sketched(task_id: str) -> tuple[sql.ColumnElement[bool], ...]:
     drawn = REWARD_SEQUENCES.c
-    return sql.select(drawn.EpisodeId).where(drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH)
+    return drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH
 
 
-def _predicted(name: str, limit: ModelValue) -> sql.Select[Any]:
+def _has(connection: sql.Connection, table: sql.Table, *conditions: sql.ColumnElement[bool]) -> sql.ColumnElement[bool]:
+    """Whether an episode has a row of `table` for which the conditions hold.
+
+    Of a few, SQLite had better go from the rows to the episodes, of many from the episodes to the rows: the other way
+    takes seconds of a million. It cannot know which it is, PostgreSQL can.
+    """
+    ids = sql.select(table.c.EpisodeId).where(*conditions)
+    if connection.dialect.name == "sqlite" and len(connection.execute(ids.limit(_MANY)).all()) == _MANY:
+        return _exists(table, *conditions)
+    return EPISODES.c.EpisodeId.in_(ids)
+
+
+def _exists(table: sql.Table, *conditions: sql.ColumnElement[bool]) -> sql.Exists:
+    return sql.exists().where(table.c.EpisodeId == EPISODES.c.EpisodeId, *conditions)
+
+
+def _predicted(name: str, limit: ModelValue) -> tuple[sql.ColumnElement[bool], ...]:
     rated = REWARD_SEQUENCES.c
     bound, _, column = name.partition("_")
     number = rated[column_name(column)]
     holds = number >= limit.value if bound == "min" else number <= limit.value
-    return sql.select(rated.EpisodeId).where(rated.ModelId == limit.model_id, holds)
+    return rated.ModelId == limit.model_id, holds
 
 
 def _value(name: str, text: str) -> str | int | tuple[str, ...] | ModelValue:

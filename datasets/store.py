@@ -130,6 +130,8 @@ class Store:
             with self._index.write() as connection:
                 catalogue.adopt(connection, self.root, directory)
                 directory.publish()  # under the lock: an older count never replaces a newer one
+        with self._index.write() as connection:
+            self._index.analyze(connection)
 
     def quarantine(self, source: str, reason: str, record: bytes | None = None) -> Path:
         """Keeps what could not be taken in, with the reason; the same thing twice is kept once.
@@ -172,7 +174,7 @@ class Store:
     def count(self, query: Query, deleted: bool | None = False) -> int:
         """How many episodes match, whatever the query's `limit` and `offset`; `deleted` as in `query`."""
         with self._index.read() as connection:
-            return connection.execute(query.count(deleted)).scalar_one()
+            return connection.execute(query.count(connection, deleted)).scalar_one()
 
     def facets(self) -> dict[str, dict[str, int]]:
         """What one can choose by: a condition of `Query` -> its values -> how many episodes, the most frequent first.

@@ -42,6 +42,10 @@ METADATA_FIELDS = tuple(f.name for f in dataclasses.fields(EpisodeMetadata) if f
 
 tables = sql.MetaData()
 
+# What follows the first column of an index of episodes: so the newest are found without sorting, and further conditions
+# are tried, and matches counted, without looking at the rows themselves. It makes the index twice as large.
+_OFTEN_ASKED = ("Timestamp", "Verdict", "TaskId", "PolicyId", "NumSteps", "Split", "Deleted", "EpisodeId")
+
 EPISODES = sql.Table(
     "Episodes",
     tables,
@@ -58,11 +62,12 @@ EPISODES = sql.Table(
     sql.Column("Checksum", TEXT, nullable=False),  # SHA-256 of the shard file, hex
     sql.Column("Deleted", sql.Boolean, nullable=False, server_default=sql.false()),  # found by no query
     sql.UniqueConstraint("Dataset", "Shard"),
-    sql.Index("EpisodesByTask", "TaskId", "EpisodeType"),
-    sql.Index("EpisodesByDeleted", "Deleted"),
+    sql.Index("EpisodesByDeleted", "Deleted", "EpisodeId"),
     sql.Index("EpisodesByTime", "Timestamp"),  # the newest hundred, without sorting all
-    # Each makes `Store.facets` read one narrow column in order instead of every row: 10 times faster in all.
-    *(sql.Index(f"EpisodesBy{name}", name) for name in ("PolicyId", "Source", "Robot", "EpisodeType", "Verdict")),
+    *(
+        sql.Index(f"EpisodesBy{name}", name, *(other for other in _OFTEN_ASKED if other != name))
+        for name in ("TaskId", "PolicyId", "Source", "Dataset", "Robot", "EpisodeType", "Verdict")
+    ),
 )
 _EPISODE_KEY = "Episodes.EpisodeId"
 
@@ -103,8 +108,9 @@ REWARD_SEQUENCES = sql.Table(
     sql.Column("Return", sql.Double),  # of a prediction; NULL for a sketch
     sql.Column("Final", sql.Double),
     sql.Index("RewardSequencesByTask", "RewardTaskId", "Type"),
-    sql.Index("RewardSequencesByReturn", "ModelId", "Return"),
-    sql.Index("RewardSequencesByFinal", "ModelId", "Final"),
+    sql.Index("RewardSequencesByModel", "ModelId", "EpisodeId", "Return", "Final"),
+    sql.Index("RewardSequencesByReturn", "ModelId", "Return", "EpisodeId"),
+    sql.Index("RewardSequencesByFinal", "ModelId", "Final", "EpisodeId"),
 )
 
 ARCHIVE_FILES = sql.Table(

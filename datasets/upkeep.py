@@ -64,9 +64,12 @@ def rebuild(root: Path, index: Index) -> Counts:
         for table in reversed(tables.sorted_tables):
             if table not in (LEASES, SCHEMA_VERSION):  # leases are in no file, and people are drawing
                 connection.execute(sql.delete(table))
-        again = [row for row in found if not catalogue.insert_episode(connection, root, row)]
+        first = {row.episode_id: row for row in reversed(found)}
+        catalogue.insert_episodes(connection, root, [row for row in found if first[row.episode_id] is row])
         problems += [
-            _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
+            _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two")
+            for row in found
+            if first[row.episode_id] is not row
         ]
         for directory in directories(root):
             try:
@@ -85,6 +88,7 @@ def rebuild(root: Path, index: Index) -> Counts:
                     insert(connection, root, path)
                 except ArmchairError as error:
                     problems.append(_error(path, str(error)))
+        index.analyze(connection)
         return Counts(
             episodes=_count(connection, EPISODES),
             sketches=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.SKETCH),

@@ -82,9 +82,12 @@ def store(tmp_path_factory, request):
         ("since=2099-01-01", []),
     ],
 )
-def test_conditions(store, text, expected):
+@pytest.mark.parametrize("many", [1, 5_000])  # rows from which on SQLite is asked the other way round
+def test_conditions(store, text, expected, many, monkeypatch):
+    monkeypatch.setattr("datasets.query._MANY", many)
     found = [row.seed for row in store.query(Query.parse(text))]
     assert found == sorted(expected, key=lambda seed: (seed % 2, seed))  # by (dataset, shard)
+    assert store.count(Query.parse(text)) == len(found)
 
 
 def test_split_is_a_condition_like_any(store):
