@@ -140,6 +140,18 @@ def step_spec(episode: Episode) -> StepSpec:
     )
 
 
+def difference(episode: StepSpec, dataset: StepSpec) -> str:
+    """One example of what differs between the specs of an episode and of a dataset, which are not the same."""
+    ours, theirs = _flat(episode), _flat(dataset)
+    name = min(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+    here, there = (f"{s[name].dtype}{list(s[name].shape)}" if name in s else "missing" for s in (ours, theirs))
+    return f"{name} is {here} in the episode and {there} in the dataset"
+
+
+def _flat(spec: StepSpec) -> dict[str, ArraySpec]:
+    return {"action": spec.action, **{f"{_OBSERVATION}{k}": v for k, v in spec.observation.items()}, **spec.extras}
+
+
 def serialize(episode: Episode, features: tfds.features.FeaturesDict) -> bytes:
     """One episode as the bytes of its TFRecord record.
 

@@ -18,8 +18,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
+from datasets import migrations
 from datasets.errors import StoreError
-from datasets.tables import EPISODES, tables
+from datasets.tables import EPISODES
 
 BUSY_TIMEOUT_S = 120  # a writer holds the lock for some 10 ms an episode: this is hundreds of writers in a queue
 POOL = {"pool_size": 5, "max_overflow": 35}  # connections: as many as a web server has threads, 5 of them kept
@@ -56,11 +57,15 @@ class Index(abc.ABC):
 
     @abc.abstractmethod
     def make_usable(self) -> None:
-        """Makes an empty index in place of a lost or damaged one; a sound one stays as it is."""
+        """Makes an empty index in place of a lost, damaged or newer one; a sound one stays as it is."""
 
     @abc.abstractmethod
     def backup(self, path: Path) -> None:
         """Copies the index to a file, whole or not at all. Raises StoreError if the database has a tool for that."""
+
+    @abc.abstractmethod
+    def analyze(self, connection: sql.Connection) -> None:
+        """Lets the database count what it chooses its ways by, if there is much more than when it last did."""
 
     @abc.abstractmethod
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
@@ -105,25 +110,20 @@ class Index(abc.ABC):
         with self._reader.begin() as connection:
             return sql.inspect(connection).has_table(EPISODES.name)
 
-    def create_tables(self) -> None:
-        """Makes the tables that are missing, under the lock, so that of two processes one finds nothing to do."""
+    def migrate(self) -> None:
+        """Makes the tables of today, under the lock, so that of two processes one finds nothing to do."""
         with self._queue, self._writer.begin() as connection:
-            tables.create_all(connection)
-            for table in tables.sorted_tables:  # those that an older index has not got on a table that it has
-                for index in table.indexes:
-                    index.create(connection, checkfirst=True)
+            migrations.migrate(connection, self.name, self.root)
+            self.analyze(connection)
 
     def _upgrade(self) -> None:
-        """Adds the tables that an index of an older Armchair lacks, when it is first used.
-
-        An index without `Episodes` is not old but damaged: it stays as it is, for the first query to fail.
-        """
+        """Migrates an index of an older Armchair when it is first used. Raises StoreError for one of a newer."""
         if self._is_current:
             return
         with self._reader.begin() as connection:
-            there = sql.inspect(connection).get_table_names()
-        if EPISODES.name in there and not set(tables.tables) <= set(there):
-            self.create_tables()
+            is_outdated = migrations.is_outdated(connection, self.name, self.root)
+        if is_outdated:
+            self.migrate()
         self._is_current = True
 
 

@@ -1,5 +1,8 @@
 """Notes: what people say of an episode besides drawing over it. Append-only, one small file each.
 
+The newest of an episode's notes DELETED and RESTORED says whether it is deleted: then no query finds it. Nothing on the
+disk is removed, and an episode that is deleted and ingested again is a duplicate.
+
 The newest VERDICT about the task that an episode was recorded for overrules the recorded verdict in the index (column
 `Verdict`, `EpisodeRow.verdict`, queries). The shard keeps what was recorded.
 """
@@ -8,8 +11,11 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import Collection
+import time
+import uuid
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sql
 
@@ -29,6 +35,8 @@ class NoteKind(enum.StrEnum):
     UNUSABLE = "unusable"  # nobody can judge this recording; the text is the reason
     SKIP = "skip"  # not now, or not by me
     COMMENT = "comment"
+    DELETED = "deleted"  # no query is to find the episode; the text is the reason
+    RESTORED = "restored"  # queries are to find it again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +60,8 @@ class Note:
             raise ArmchairError(f"{where} is of kind {self.kind!r}: choose one of {', '.join(NoteKind)}")
         if self.kind == NoteKind.VERDICT and self.text not in tuple(Verdict):
             raise ArmchairError(f"{where} has the verdict {self.text!r}: choose one of {', '.join(Verdict)}")
-        if self.kind == NoteKind.UNUSABLE and not self.text.strip():
-            raise ArmchairError(f"{where} gives no reason why the episode is unusable: say it in the text")
+        if self.kind in (NoteKind.UNUSABLE, NoteKind.DELETED) and not self.text.strip():
+            raise ArmchairError(f"{where} gives no reason why the episode is {self.kind}: say it in the text")
         if len(self.text) > MAX_TEXT:
             raise ArmchairError(f"{where} has a text of {len(self.text):,} characters: cut it to {MAX_TEXT:,}")
         for name in ("user", "text", "task_id"):
@@ -94,20 +102,30 @@ def insert_note(connection: sql.Connection, root: Path, path: Path) -> None:
     insert_new(connection, NOTES, [columns | {"DataPath": path.relative_to(root).as_posix()}])
     if note.kind == NoteKind.VERDICT:
         _overrule(connection, note.episode_id)
+    elif note.kind in (NoteKind.DELETED, NoteKind.RESTORED):
+        _delete_or_restore(connection, note.episode_id)
 
 
 def _overrule(connection: sql.Connection, episode_id: str) -> None:
     """Makes the newest verdict about the episode's own task its verdict; with none, the recorded one stays."""
-    newest = (
-        sql.select(NOTES.c.Text)
-        .join(EPISODES, EPISODES.c.EpisodeId == NOTES.c.EpisodeId)
-        .where(NOTES.c.EpisodeId == episode_id, NOTES.c.Kind == NoteKind.VERDICT, NOTES.c.TaskId == EPISODES.c.TaskId)
-        .order_by(NOTES.c.Timestamp.desc(), NOTES.c.NoteId.desc())
-        .limit(1)
-    )
+    of_own_task = sql.select(EPISODES.c.TaskId).where(EPISODES.c.EpisodeId == episode_id).scalar_subquery()
+    newest = _newest(episode_id).where(NOTES.c.Kind == NoteKind.VERDICT, NOTES.c.TaskId == of_own_task)
     verdict = connection.execute(newest).scalar()
     if verdict is not None:
         connection.execute(sql.update(EPISODES).where(EPISODES.c.EpisodeId == episode_id).values(Verdict=verdict))
+
+
+def _delete_or_restore(connection: sql.Connection, episode_id: str) -> None:
+    """Makes an episode deleted, or not, as the newest note about that says."""
+    newest = _newest(episode_id, NOTES.c.Kind).where(NOTES.c.Kind.in_((NoteKind.DELETED, NoteKind.RESTORED)))
+    is_deleted = connection.execute(newest).scalar() == NoteKind.DELETED
+    connection.execute(sql.update(EPISODES).where(EPISODES.c.EpisodeId == episode_id).values(Deleted=is_deleted))
+
+
+def _newest(episode_id: str, column: sql.ColumnElement[str] = NOTES.c.Text) -> sql.Select[Any]:
+    """A column of the newest of an episode's notes."""
+    newest_first = (NOTES.c.Timestamp.desc(), NOTES.c.NoteId.desc())
+    return sql.select(column).where(NOTES.c.EpisodeId == episode_id).order_by(*newest_first).limit(1)
 
 
 def select_notes(
@@ -126,3 +144,10 @@ def select_notes(
         wanted = wanted.where(NOTES.c.Kind == kind)
     names = [f.name for f in dataclasses.fields(Note)]
     return [Note(**{name: row[column_name(name)] for name in names}) for row in connection.execute(wanted).mappings()]
+
+
+def make_notes(episode_ids: Iterable[str], kind: NoteKind, user: str, text: str) -> list[Note]:
+    """The same note about each of some episodes, of now. Raises ArmchairError if it cannot be kept."""
+    now = time.time()
+    note_id = f"{kind}-{uuid.uuid4().hex}"
+    return [Note(episode_id, note_id, kind, user, text, timestamp=now) for episode_id in episode_ids]

@@ -10,8 +10,10 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from datasets import migrations
 from datasets.errors import StoreError
 from datasets.index import BUSY_TIMEOUT_S, POOL, Index
+from datasets.tables import tables
 
 _LOCK_ID = 0x41_52_4D  # any number; locks of this kind are counted a database, and a database is one store's
 _CONNECT_TIMEOUT_S = 10  # a server that is there answers in milliseconds
@@ -53,17 +55,24 @@ class PostgresIndex(Index):
             return self.has_tables()
 
     def create(self) -> None:
-        """Makes the tables that are missing, all or none."""
+        """Makes the tables that are missing, all or none, and migrates older ones."""
         with self.plain_errors():
-            self.create_tables()
+            self.migrate()
 
     def make_usable(self) -> None:
-        """Makes lost tables anew."""
-        self.create()
+        """Makes lost tables anew, and all of them where a newer Armchair made them."""
+        with self.plain_errors(), self._queue, self._writer.begin() as connection:
+            if migrations.version_of(connection) > migrations.VERSION:
+                for name in tables.tables:
+                    connection.exec_driver_sql(f'DROP TABLE IF EXISTS "{name}" CASCADE')
+            migrations.migrate(connection, self.name, self.root)
 
     def backup(self, path: Path) -> None:
         """Not ours to do."""
         raise StoreError(f"{self.name} is backed up by PostgreSQL's own tool: `pg_dump` its database to {path}")
+
+    def analyze(self, connection: sql.Connection) -> None:
+        """Nothing: PostgreSQL's autovacuum does."""
 
     def explain(self, error: sql.exc.DatabaseError) -> StoreError:
         """What PostgreSQL, or its absence, means, in one sentence."""

@@ -3,6 +3,7 @@
 Pixels are not copied when history is annotated: four bytes a frame are written, beside the episodes.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 
 from datasets import files
 from datasets.errors import StoreError
+from datasets.schema import transition_rewards
 
 SCHEMA = pa.schema(
     [
@@ -51,6 +53,20 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     flat = values.values.to_numpy()  # the numbers of all episodes, end to end
     ends = values.offsets.to_numpy()
     return {i: flat[a:b] for i, a, b in zip(table["episode_id"].to_pylist(), ends[:-1], ends[1:], strict=True)}
+
+
+def summary(values: np.ndarray) -> dict[str, float | None]:
+    """What the index keeps of a prediction, to choose episodes by.
+
+    Args:
+      values: float32[T], one a frame.
+
+    Returns:
+      `Return`: the sum of the rewards of the episode's T - 1 transitions, not discounted, as a training on them would
+      get; `Final`: the value of the last frame, how far the task has got in the end. None for what is no number.
+    """
+    numbers = {"Return": float(transition_rewards(values).sum(dtype=float)), "Final": float(values[-1])}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
 
 def read_origin(path: Path) -> tuple[str, str, str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import hashlib
+import math
 import re
 import shlex
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from datasets.tables import EPISODE_TAGS, EPISODES, REWARD_SEQUENCES, column_nam
 TEST_FRACTION = 0.1  # our choice; the split is by episode, so that no frame of a test episode is ever trained on
 
 _ORDERS = ("stored", "newest")
+_MANY = 5_000  # rows of a tag, a sketched task or a prediction
 _NO_TEXT = re.compile(r"[\0\ud800-\udfff]")  # a NUL and the half of a character, which no database keeps
 
 
@@ -28,8 +30,20 @@ def split_of(episode_id: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelValue:
+    """A number to compare a reward model's prediction with; as text `MODEL:NUMBER`."""
+
+    model_id: str
+    value: float
+
+    def __str__(self) -> str:
+        """The text."""
+        return f"{self.model_id}:{self.value!r}"
+
+
+@dataclasses.dataclass(frozen=True)
 class Query:
-    """Which episodes. Every condition that is not None must hold."""
+    """Which episodes, of those that are not deleted. Every condition that is not None must hold."""
 
     task_id: str | None = None  # the task that the acting policy was for
     episode_type: str | None = None  # a schema.EpisodeType
@@ -48,6 +62,10 @@ class Query:
     text: str | None = None  # a part of the id, task, policy, source or a tag; big and small letters (A-Z) are the same
     has_sketch: str | None = None  # a task that a person has sketched the episode for
     not_sketched: str | None = None  # a task that nobody has sketched the episode for
+    min_return: ModelValue | None = None  # a return that a reward model predicts at least, see `predictions.summary`
+    max_return: ModelValue | None = None
+    min_final: ModelValue | None = None  # a reward in [0, 1] that it predicts at least for the last frame
+    max_final: ModelValue | None = None
     min_steps: int | None = None
     max_steps: int | None = None
     since: int | None = None  # Unix seconds, inclusive
@@ -64,16 +82,18 @@ class Query:
         for name, known in choices.items():
             if (value := getattr(self, name)) is not None and value not in tuple(known):
                 raise StoreError(f"no episode has {name}={value}: choose one of {', '.join(known)}")
-        for name, value in dataclasses.asdict(self).items():
+        for name, value in vars(self).items():
             least = 0 if name in ("limit", "offset") else -(2**63)
             if isinstance(value, int) and not least <= value < 2**63:  # what a database can count
                 raise StoreError(f"{name}={value} is out of range: write a number from {least} to {2**63 - 1}")
             if any(map(_NO_TEXT.search, value if isinstance(value, tuple) else (str(value),))):
                 raise StoreError(f"{name}={value!r} holds characters that are no text: leave them out")
+            if isinstance(value, ModelValue) and not (value.model_id and math.isfinite(value.value)):
+                raise StoreError(f"{name}={value} compares with no number of a reward model: write {name}=MODEL:NUMBER")
 
     @classmethod
     def parse(cls, text: str) -> "Query":
-        """`task_id=lift_green verdict=success since=2026-01-31 ids=a,b limit=10`; empty text selects everything.
+        """`task_id=lift_green since=2026-01-31 min_return=MODEL:25 ids=a,b limit=10`; empty text selects everything.
 
         Raises:
           StoreError: for an unknown condition or a value of the wrong kind.
@@ -100,19 +120,26 @@ class Query:
         words = (f"{k}={','.join(v) if isinstance(v, tuple) else v}" for k, v in chosen.items())
         return shlex.join(words)
 
-    def select(self) -> sql.Select[Any]:
-        """The rows of `Episodes` that match, in order."""
+    def select(self, connection: sql.Connection, deleted: bool | None = False) -> sql.Select[Any]:
+        """The rows of `Episodes` that match, in order.
+
+        Args:
+          connection: to the index, for looking how many have a tag and the like: what is the fastest way depends on it.
+          deleted: whether to look among the deleted episodes instead, or, if None, among all.
+        """
         stored = (EPISODES.c.Dataset, EPISODES.c.Shard)
         order = stored if self.order == "stored" else (EPISODES.c.Timestamp.desc(), *stored)
-        matching = sql.select(EPISODES).where(*self._conditions()).order_by(*order)
+        matching = sql.select(EPISODES).where(*self._conditions(connection, deleted)).order_by(*order)
         return matching.limit(self.limit).offset(self.offset)
 
-    def count(self) -> sql.Select[Any]:
-        """The number of rows of `Episodes` that match, whatever `limit` and `offset`."""
-        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions())
+    def count(self, connection: sql.Connection, deleted: bool | None = False) -> sql.Select[Any]:
+        """The number of rows of `Episodes` that match, whatever `limit` and `offset`; as `select`."""
+        return sql.select(sql.func.count()).select_from(EPISODES).where(*self._conditions(connection, deleted))
 
-    def _conditions(self) -> Iterator[sql.ColumnElement[bool]]:
+    def _conditions(self, connection: sql.Connection, deleted: bool | None) -> Iterator[sql.ColumnElement[bool]]:
         episodes, tags = EPISODES.c, EPISODE_TAGS.c
+        if deleted is not None:
+            yield episodes.Deleted.is_(deleted)
         equal = ("task_id", "episode_type", "policy_id", "source", "dataset", "robot", "verdict", "split", "operator",
                  "object_set")  # fmt: skip
         for name in equal:
@@ -123,9 +150,9 @@ class Query:
         if self.exclude is not None:
             yield sql.not_(among(episodes.EpisodeId, self.exclude))
         if self.tag is not None:
-            yield episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(tags.Tag == self.tag))
+            yield _has(connection, EPISODE_TAGS, tags.Tag == self.tag)
         if self.not_tag is not None:
-            yield episodes.EpisodeId.not_in(sql.select(tags.EpisodeId).where(tags.Tag == self.not_tag))
+            yield ~_has(connection, EPISODE_TAGS, tags.Tag == self.not_tag)
         if self.text is not None:
             names = episodes.EpisodeId + "\n" + episodes.TaskId + "\n" + episodes.PolicyId + "\n" + episodes.Source
             yield sql.or_(
@@ -133,9 +160,12 @@ class Query:
                 episodes.EpisodeId.in_(sql.select(tags.EpisodeId).where(_contains(tags.Tag, self.text))),
             )
         if self.has_sketch is not None:
-            yield episodes.EpisodeId.in_(_sketched(self.has_sketch))
+            yield _has(connection, REWARD_SEQUENCES, *_sketched(self.has_sketch))
         if self.not_sketched is not None:
-            yield episodes.EpisodeId.not_in(_sketched(self.not_sketched))
+            yield ~_has(connection, REWARD_SEQUENCES, *_sketched(self.not_sketched))
+        for name in ("min_return", "max_return", "min_final", "max_final"):
+            if (predicted := getattr(self, name)) is not None:
+                yield _has(connection, REWARD_SEQUENCES, *_predicted(name, predicted))
         if self.min_steps is not None:
             yield episodes.NumSteps >= self.min_steps
         if self.max_steps is not None:
@@ -152,14 +182,44 @@ def _contains(column: sql.ColumnElement[str], part: str) -> sql.ColumnElement[bo
     return sql.func.lower(column).contains(folded, autoescape=True)
 
 
-def _sketched(task_id: str) -> sql.Select[Any]:
+def _sketched(task_id: str) -> tuple[sql.ColumnElement[bool], ...]:
     drawn = REWARD_SEQUENCES.c
-    return sql.select(drawn.EpisodeId).where(drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH)
+    return drawn.RewardTaskId == task_id, drawn.Type == schema.RewardType.SKETCH
 
 
-def _value(name: str, text: str) -> str | int | tuple[str, ...]:
+def _has(connection: sql.Connection, table: sql.Table, *conditions: sql.ColumnElement[bool]) -> sql.ColumnElement[bool]:
+    """Whether an episode has a row of `table` for which the conditions hold.
+
+    Of a few, SQLite had better go from the rows to the episodes, of many from the episodes to the rows: the other way
+    takes seconds of a million. It cannot know which it is, PostgreSQL can.
+    """
+    ids = sql.select(table.c.EpisodeId).where(*conditions)
+    if connection.dialect.name == "sqlite" and len(connection.execute(ids.limit(_MANY)).all()) == _MANY:
+        return _exists(table, *conditions)
+    return EPISODES.c.EpisodeId.in_(ids)
+
+
+def _exists(table: sql.Table, *conditions: sql.ColumnElement[bool]) -> sql.Exists:
+    return sql.exists().where(table.c.EpisodeId == EPISODES.c.EpisodeId, *conditions)
+
+
+def _predicted(name: str, limit: ModelValue) -> tuple[sql.ColumnElement[bool], ...]:
+    rated = REWARD_SEQUENCES.c
+    bound, _, column = name.partition("_")
+    number = rated[column_name(column)]
+    holds = number >= limit.value if bound == "min" else number <= limit.value
+    return rated.ModelId == limit.model_id, holds
+
+
+def _value(name: str, text: str) -> str | int | tuple[str, ...] | ModelValue:
     if name in ("ids", "exclude"):
         return tuple(text.split(","))
+    if name in ("min_return", "max_return", "min_final", "max_final"):
+        model_id, _, number = text.rpartition(":")
+        try:
+            return ModelValue(model_id, float(number))
+        except ValueError:
+            raise StoreError(f"{name}={text} compares with no number: write {name}=MODEL:NUMBER") from None
     if name not in ("min_steps", "max_steps", "since", "until", "offset", "limit"):
         return text
     try:

@@ -17,8 +17,6 @@ queue for the index's one lock while they link a shard and commit its row; so th
 past the last row of their dataset, left by a writer killed in between, and the next `add` finds and adopts them.
 """
 
-import collections
-import dataclasses
 import enum
 import hashlib
 import json
@@ -31,20 +29,21 @@ import numpy as np
 import sqlalchemy as sql
 from upath import UPath
 
-from datasets import catalogue, features, files, leases, location, notes, saved_queries, upkeep, validate
+from datasets import catalogue, curves, features, files, leases, location, notes, saved_queries, upkeep, validate
 from datasets.catalogue import EpisodeRow
+from datasets.curves import RewardCount
 from datasets.episode import Episode
 from datasets.errors import BadEpisodeError, IdTakenError, StoreError
-from datasets.index import among
 from datasets.leases import Lease
-from datasets.notes import Note
+from datasets.notes import Note, NoteKind
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
-from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, is_dataset, read_record
 from datasets.sqlite import SqliteIndex
-from datasets.tables import EPISODES, NOTES, REWARD_MODELS, REWARD_SEQUENCES
+from datasets.tables import EPISODES, NOTES, REWARD_SEQUENCES
+
+_BATCH = 500  # notes that share a commit: others wait for some 0.3 s
 
 
 class Added(enum.StrEnum):
@@ -52,17 +51,6 @@ class Added(enum.StrEnum):
 
     ADDED = "added"
     DUPLICATE = "duplicate"  # an episode of this id is there already; nothing was written
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardCount:
-    """How many episodes have reward sequences of one kind."""
-
-    type: str  # a schema.RewardType
-    task_id: str
-    model_id: str | None  # None for sketches
-    episodes: int
-    users: int  # people who drew them
 
 
 class Store:
@@ -149,6 +137,8 @@ class Store:
             with self._index.write() as connection:
                 catalogue.adopt(connection, directory)
                 directory.publish()  # under the lock: an older count never replaces a newer one
+        with self._index.write() as connection:
+            self._index.analyze(connection)
 
     def quarantine(self, source: str, reason: str, record: bytes | None = None) -> Path:
         """Keeps what could not be taken in, with the reason; the same thing twice is kept once.
@@ -167,25 +157,31 @@ class Store:
         """`Query.parse`, with `saved=NAME` for conditions that are saved here. Raises StoreError."""
         return Query.parse(saved_queries.expand(self.root, text))
 
-    def query(self, query: Query, require: bool = False) -> list[EpisodeRow]:
-        """Rows of the episodes that match, by (dataset, shard).
+    def query(self, query: Query, require: bool = False, deleted: bool | None = False) -> list[EpisodeRow]:
+        """Rows of the episodes that match, in the query's order.
+
+        Args:
+          query: which.
+          require: whether there must be any.
+          deleted: whether to look among the deleted episodes instead, or, if None, among all.
 
         Raises:
           StoreError: if `require` and there are none.
         """
         with self._index.read() as connection:
-            rows = catalogue.select_episodes(connection, self.shards, query)
+            rows = catalogue.select_episodes(connection, self.shards, query, deleted)
         if require and not rows:
             conditions = str(query) or "an empty query"
+            which = "deleted episode" if deleted else "episode"
             raise StoreError(
-                f"no episode in {self.root} matches {conditions}: see `armchair store ls --store {self.root}`"
+                f"no {which} in {self.root} matches {conditions}: see `armchair store ls --store {self.root}`"
             )
         return rows
 
-    def count(self, query: Query) -> int:
-        """How many episodes match, whatever the query's `limit` and `offset`."""
+    def count(self, query: Query, deleted: bool | None = False) -> int:
+        """How many episodes match, whatever the query's `limit` and `offset`; `deleted` as in `query`."""
         with self._index.read() as connection:
-            return connection.execute(query.count()).scalar_one()
+            return connection.execute(query.count(connection, deleted)).scalar_one()
 
     def facets(self) -> dict[str, dict[str, int]]:
         """What one can choose by: a condition of `Query` -> its values -> how many episodes, the most frequent first.
@@ -206,6 +202,11 @@ class Store:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
         if isinstance(episode, str):
             rows = self.query(Query(ids=(episode,)))
+            if not rows and self.count(Query(ids=(episode,)), deleted=True):
+                raise StoreError(
+                    f"episode {episode!r} is deleted: `armchair store restore ids={episode} --store {self.root}` "
+                    "brings it back"
+                )
             if not rows:
                 raise StoreError(
                     f"no episode {episode!r} in {self.root}: see `armchair store query --store {self.root}`"
@@ -241,13 +242,13 @@ class Store:
             raise StoreError(f"a sketch has the id {sequence.sequence_id!r}: use letters, digits, '.', '_' and '-'")
         path = self.root / "rewards" / "sketches" / sequence.episode_id / f"{sequence.sequence_id}.json"
         with self._index.read() as connection:  # before the lock: an episode that is there stays as it is
-            catalogue.check_lengths(connection, path, {sequence.episode_id: sequence.values})
+            curves.check_lengths(connection, path, {sequence.episode_id: sequence.values})
 
         def insert(connection: sql.Connection, root: Path, path: Path) -> None:
-            catalogue.insert_sketch(connection, root, path)
+            curves.insert_sketch(connection, root, path)
             leases.release(connection, sequence.sequence_id)
 
-        self._add_file(path, catalogue.sketch_text(sequence), insert, "sketch")
+        self._add_file(path, curves.sketch_text(sequence), insert, "sketch")
 
     def sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """The newest sketch of each (episode, user) for a task, by episode and user."""
@@ -257,21 +258,12 @@ class Store:
     def all_sketches(self, task_id: str, episode_ids: Collection[str] | None = None) -> list[RewardSequence]:
         """Every version of every sketch for a task, oldest first."""
         with self._index.read() as connection:
-            return catalogue.select_sketches(connection, task_id, episode_ids)
+            return curves.select_sketches(connection, task_id, episode_ids)
 
     def sketched(self, task_id: str, episode_ids: Collection[str] | None = None) -> dict[str, Set[str]]:
         """Who has sketched what for a task, of some episodes or of all: episode id -> users. Reads no curve."""
-        table = REWARD_SEQUENCES.c
-        drawn = sql.select(table.EpisodeId, table.User).where(
-            table.RewardTaskId == task_id, table.Type == RewardType.SKETCH
-        )
-        if episode_ids is not None:
-            drawn = drawn.where(among(table.EpisodeId, episode_ids))
-        users = collections.defaultdict[str, set[str]](set)
         with self._index.read() as connection:
-            for episode_id, user in connection.execute(drawn):
-                users[episode_id].add(user)
-        return dict(users)
+            return curves.select_sketched(connection, task_id, episode_ids)
 
     def register_model(self, card: Mapping[str, Any]) -> None:
         """Notes a reward model (its card: `model_id`, `model_hash`, `task_id`, ...); the same one again is fine.
@@ -280,17 +272,14 @@ class Store:
           StoreError: if the store knows a model of this id with other weights.
         """
         with self._index.write() as connection:
-            catalogue.insert_card(connection, dict(card))
+            curves.insert_card(connection, dict(card))
             path = self._model_directory(card["model_id"]) / "card.json"
             files.write_atomically(path, json.dumps(card, indent=2, sort_keys=True))
 
     def models(self) -> list[dict[str, Any]]:
         """Cards of the registered reward models, by id."""
-        cards = (
-            sql.select(REWARD_MODELS.c.Card).where(REWARD_MODELS.c.Card.is_not(None)).order_by(REWARD_MODELS.c.ModelId)
-        )
         with self._index.read() as connection:
-            return [json.loads(card) for card in connection.execute(cards).scalars()]
+            return curves.select_cards(connection)
 
     def prediction_path(self, model_id: str, name: str) -> Path:
         """Where to write a side shard with `predictions.write_predictions`; `name` without a suffix."""
@@ -307,18 +296,12 @@ class Store:
                 f"{path} does not come from model {model_id!r} ({model_hash}) for {task_id!r}: annotate again"
             )
         with self._index.write() as connection:
-            return catalogue.insert_predictions(connection, self.root, path)
+            return curves.insert_predictions(connection, self.root, path)
 
     def predictions(self, model_id: str, episode_ids: Collection[str] | None = None) -> dict[str, np.ndarray]:
         """A model's predictions: episode id -> float32[T]; `values[t]` rates `o_t`."""
-        table = REWARD_SEQUENCES.c
-        wanted = sql.select(table.DataPath, table.EpisodeId).where(table.ModelId == model_id)
-        if episode_ids is not None:
-            wanted = wanted.where(among(table.EpisodeId, episode_ids))
-        ids_of: dict[str, list[str]] = {}
         with self._index.read() as connection:
-            for data_path, episode_id in connection.execute(wanted):
-                ids_of.setdefault(data_path, []).append(episode_id)
+            ids_of = curves.select_predicted(connection, model_id, episode_ids)
         predicted: dict[str, np.ndarray] = {}
         for data_path, ids in sorted(ids_of.items()):
             values = read_predictions(self.root / data_path)
@@ -327,18 +310,13 @@ class Store:
 
     def predicted_ids(self, model_id: str) -> set[str]:
         """Ids of the episodes that have a prediction of this model."""
-        wanted = sql.select(REWARD_SEQUENCES.c.EpisodeId).where(REWARD_SEQUENCES.c.ModelId == model_id)
         with self._index.read() as connection:
-            return set(connection.execute(wanted).scalars())
+            return {i for ids in curves.select_predicted(connection, model_id).values() for i in ids}
 
     def rewards(self) -> list[RewardCount]:
         """How much is rated: one entry a (type, task, model), sketches first."""
-        table = REWARD_SEQUENCES.c
-        group = (table.Type, table.RewardTaskId, table.ModelId)
-        episodes, users = (sql.func.count(column.distinct()) for column in (table.EpisodeId, table.User))
-        counted = sql.select(*group, episodes, users).group_by(*group).order_by(table.Type.desc(), *group[1:])
         with self._index.read() as connection:
-            return [RewardCount(*row) for row in connection.execute(counted)]
+            return curves.count_rewards(connection)
 
     # People
 
@@ -352,6 +330,24 @@ class Store:
             if not catalogue.is_indexed(connection, note.episode_id):
                 raise StoreError(f"no episode {note.episode_id!r} in {self.root}: ingest it before noting anything")
         self._add_file(notes.note_path(self.root, note), notes.note_text(note), notes.insert_note, "note")
+
+    def delete(self, episode_ids: Collection[str], user: str, reason: str) -> None:
+        """Marks episodes as deleted: no query finds them any more. Their files stay, and `restore` undoes it.
+
+        Raises:
+          StoreError: if an episode is unknown.
+          ArmchairError: if there is no reason, or it is too long.
+        """
+        self._note_all(notes.make_notes(episode_ids, NoteKind.DELETED, user, reason))
+
+    def restore(self, episode_ids: Collection[str], user: str, reason: str = "") -> None:
+        """Lets queries find deleted episodes again.
+
+        Raises:
+          StoreError: if an episode is unknown.
+          ArmchairError: if the reason is too long.
+        """
+        self._note_all(notes.make_notes(episode_ids, NoteKind.RESTORED, user, reason))
 
     def notes(
         self, task_id: str | None = None, episode_ids: Collection[str] | None = None, kind: str | None = None
@@ -448,6 +444,20 @@ class Store:
         if not is_new and path.read_text() != content:
             raise IdTakenError(f"{path} holds another {what}: give each its own id, they are never overwritten")
 
+    def _note_all(self, said: Sequence[Note]) -> None:
+        """As `add_note` for each; raises StoreError, and writes nothing, if an episode is unknown."""
+        with self._index.read() as connection:
+            ids = {note.episode_id for note in said}
+            if unknown := ids - catalogue.indexed_among(connection, ids):
+                raise StoreError(f"no episode {min(unknown)!r} in {self.root}: name those that are there")
+        for start in range(0, len(said), _BATCH):
+            batch = said[start : start + _BATCH]
+            for note in batch:
+                files.write_new(notes.note_path(self.root, note), notes.note_text(note))
+            with self._index.write() as connection:
+                for note in batch:
+                    notes.insert_note(connection, self.root, notes.note_path(self.root, note))
+
     def _directory(self, dataset: str) -> ShardDirectory:
         if dataset not in self._directories:
             path = self._dataset_path(dataset)
@@ -469,7 +479,7 @@ class Store:
         if spec != there:
             raise BadEpisodeError(
                 f"episode {episode.metadata.episode_id!r} does not fit dataset {dataset!r}: "
-                f"{_difference(_flat(spec), _flat(there))}; put it into a dataset of another name"
+                f"{features.difference(spec, there)}; put it into a dataset of another name"
             )
         return directory
 
@@ -486,14 +496,3 @@ def check_dataset_name(name: str) -> None:
     """Raises StoreError for what TFDS does not take for a name."""
     if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
         raise StoreError(f"{name!r} cannot name a dataset: use letters, digits and '_', a letter first")
-
-
-def _flat(spec: features.StepSpec) -> dict[str, features.ArraySpec]:
-    return {"action": spec.action, **{f"observation/{k}": v for k, v in spec.observation.items()}, **spec.extras}
-
-
-def _difference(ours: Mapping[str, features.ArraySpec], theirs: Mapping[str, features.ArraySpec]) -> str:
-    """One example of what differs."""
-    name = min(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
-    here, there = (f"{s[name].dtype}{list(s[name].shape)}" if name in s else "missing" for s in (ours, theirs))
-    return f"{name} is {here} in the episode and {there} in the dataset"

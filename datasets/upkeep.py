@@ -8,16 +8,16 @@ from pathlib import Path
 import sqlalchemy as sql
 from upath import UPath
 
-from datasets import catalogue, features
+from datasets import catalogue, curves, features
 from datasets.console import track
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.index import Index
 from datasets.notes import Note, insert_note, note_path, read_note, select_notes
-from datasets.predictions import read_predictions
+from datasets.predictions import read_predictions, summary
 from datasets.query import Query
 from datasets.schema import RewardType
 from datasets.shards import ShardDirectory, read_record
-from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, tables
+from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, SCHEMA_VERSION, tables
 from datasets.validate import Problem, Severity
 
 
@@ -64,12 +64,14 @@ def rebuild(root: Path, shards: Path | UPath, index: Index) -> Counts:
     found = list(_describe_all(shards, problems))
     with index.write() as connection:
         for table in reversed(tables.sorted_tables):
-            if table is LEASES:  # they are in no file, and people are drawing
-                continue
-            connection.execute(sql.delete(table))
-        again = [row for row in found if not catalogue.insert_episode(connection, row)]
+            if table not in (LEASES, SCHEMA_VERSION):  # leases are in no file, and people are drawing
+                connection.execute(sql.delete(table))
+        first = {row.episode_id: row for row in reversed(found)}
+        catalogue.insert_episodes(connection, [row for row in found if first[row.episode_id] is row])
         problems += [
-            _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two") for row in again
+            _error(row.path, f"holds episode {row.episode_id!r} again", "delete one of the two")
+            for row in found
+            if first[row.episode_id] is not row
         ]
         for directory in directories(shards):
             try:
@@ -79,8 +81,8 @@ def rebuild(root: Path, shards: Path | UPath, index: Index) -> Counts:
                 problems.append(_error(directory.path, str(error)))
         for insert, paths in (
             (_insert_card_file, sorted(root.glob("rewards/predictions/*/card.json"))),
-            (catalogue.insert_sketch, sketch_paths(root)),
-            (catalogue.insert_predictions, side_shard_paths(root)),
+            (curves.insert_sketch, sketch_paths(root)),
+            (curves.insert_predictions, side_shard_paths(root)),
             (insert_note, note_paths(root)),
         ):
             for path in paths:
@@ -88,6 +90,7 @@ def rebuild(root: Path, shards: Path | UPath, index: Index) -> Counts:
                     insert(connection, root, path)
                 except ArmchairError as error:
                     problems.append(_error(path, str(error)))
+        index.analyze(connection)
         return Counts(
             episodes=_count(connection, EPISODES),
             sketches=_count(connection, REWARD_SEQUENCES, REWARD_SEQUENCES.c.Type == RewardType.SKETCH),
@@ -99,7 +102,7 @@ def rebuild(root: Path, shards: Path | UPath, index: Index) -> Counts:
 
 def _insert_card_file(connection: sql.Connection, _root: Path, path: Path) -> None:
     try:
-        catalogue.insert_card(connection, json.loads(path.read_text()))
+        curves.insert_card(connection, json.loads(path.read_text()))
     except (ValueError, KeyError) as error:
         raise StoreError(f"{path} is no card of a reward model ({error}): restore it from a copy") from error
 
@@ -125,7 +128,7 @@ def _describe_all(shards: Path | UPath, problems: list[Problem]) -> Iterator[cat
 def verify(root: Path, shards: Path | UPath, index: Index) -> list[Problem]:
     """Compares every file of the store with the index; see `Problem`. Reads everything, changes nothing."""
     with index.read() as connection:
-        rows = catalogue.select_episodes(connection, shards, Query())
+        rows = catalogue.select_episodes(connection, shards, Query(), deleted=None)
         sequences = connection.execute(sql.select(REWARD_SEQUENCES)).mappings().all()
         notes = {note_path(root, note): note for note in select_notes(connection)}
     problems = list(_verify_episodes(track(rows, "Verifying episodes")))
@@ -171,7 +174,7 @@ def _verify_sequences(
     for row in sequences:
         if row["Type"] == RewardType.SKETCH:
             try:
-                values = catalogue.read_sketch(root / row["DataPath"]).values
+                values = curves.read_sketch(root / row["DataPath"]).values
             except StoreError as error:
                 yield _error(root / row["DataPath"], str(error))
                 continue
@@ -179,20 +182,24 @@ def _verify_sequences(
                 yield _error(
                     root / row["DataPath"], "differs from the index", "restore it, or rebuild the index from it"
                 )
-    predicted: dict[Path, list[str]] = {}
+    predicted: dict[Path, dict[str, sql.RowMapping]] = {}
     for row in sequences:
         if row["Type"] == RewardType.PREDICTION:
-            predicted.setdefault(root / row["DataPath"], []).append(row["EpisodeId"])
-    for path, ids in track(sorted(predicted.items()), "Verifying predictions"):
+            predicted.setdefault(root / row["DataPath"], {})[row["EpisodeId"]] = row
+    for path, rows in track(sorted(predicted.items()), "Verifying predictions"):
         try:
             values_of = read_predictions(path)
         except StoreError as error:
             yield _error(path, str(error))
             continue
-        bad = [i for i in ids if i not in values_of or len(values_of[i]) != num_steps[i]]
+        bad = [i for i in rows if i not in values_of or len(values_of[i]) != num_steps[i]]
         if bad:
             yield _error(
                 path, f"has no value a frame for episodes {', '.join(bad[:3])}", "delete it and annotate again"
+            )
+        elif any(summary(values_of[i]).items() - row.items() for i, row in rows.items()):
+            yield _warning(
+                path, "has other returns than the index", "`armchair store rebuild-index` brings it up to date"
             )
 
 

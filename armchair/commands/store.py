@@ -1,4 +1,4 @@
-"""`armchair store create|ls|info|query|save|saved|verify|rebuild-index|backup`: makes a store, and looks after it."""
+"""`armchair store create|ls|info|query|save|saved|delete|restore|verify|...`: makes a store, and looks after it."""
 
 import dataclasses
 import itertools
@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from datasets.console import print_table
+from datasets.console import console, print_table
+from datasets.errors import ArmchairError
+from pipeline.annotate.config import login_name
 
 if TYPE_CHECKING:
     from datasets.catalogue import EpisodeRow
@@ -55,7 +57,7 @@ class Info:
 
 @dataclasses.dataclass(frozen=True)
 class QueryEpisodes:
-    """Lists the episodes that match, for example `task_id=lift_green verdict=success since=2026-01-31 limit=10`."""
+    """Lists the episodes that match, for example `task_id=lift_green verdict=success min_return=MODEL:25 limit=10`."""
 
     conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """name=value, all of which must hold; none: every episode. An unknown name is answered with the known ones."""
@@ -63,6 +65,8 @@ class QueryEpisodes:
     """Folder of the store."""
     json: bool = False
     """Print one JSON object a line, with every field, instead of a table."""
+    deleted: bool = False
+    """Look among the deleted episodes instead."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,38 @@ class Saved:
 
     store: Path
     """Folder of the store."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Delete:
+    """Marks the episodes that match as deleted: no query finds them any more. Their files stay; restore undoes it."""
+
+    conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """As of `armchair store query`; at least one."""
+    store: Path = dataclasses.field(kw_only=True)
+    """Folder of the store."""
+    reason: str = dataclasses.field(kw_only=True)
+    """Why, for those who look later."""
+    user: str = dataclasses.field(default_factory=login_name, kw_only=True)
+    """Who deletes them."""
+    yes: bool = False
+    """Do not ask whether so many are meant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restore:
+    """Brings back those of the deleted episodes that match."""
+
+    conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """As of `armchair store query`; none: every deleted episode."""
+    store: Path = dataclasses.field(kw_only=True)
+    """Folder of the store."""
+    reason: str = ""
+    """Why, for those who look later."""
+    user: str = dataclasses.field(default_factory=login_name, kw_only=True)
+    """Who restores them."""
+    yes: bool = False
+    """Do not ask whether so many are meant."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +151,7 @@ def main(args: list[str]) -> None:
     """Runs the stage."""
     configs: dict[str, Any] = {
         "create": Create, "ls": Ls, "info": Info, "query": QueryEpisodes, "save": Save, "saved": Saved,
-        "verify": Verify, "rebuild-index": RebuildIndex, "backup": Backup,
+        "delete": Delete, "restore": Restore, "verify": Verify, "rebuild-index": RebuildIndex, "backup": Backup,
     }  # fmt: skip
     config = tyro.extras.subcommand_cli_from_dict(configs, args=args, prog="armchair store")
     match config:
@@ -131,6 +167,10 @@ def main(args: list[str]) -> None:
             _save(config)
         case Saved():
             _saved(config)
+        case Delete():
+            _delete(config)
+        case Restore():
+            _restore(config)
         case Backup():
             _backup(config)
         case Verify():
@@ -182,6 +222,7 @@ def _info(config: Info) -> None:
     files = [path.stat().st_size for path in config.store.rglob("*") if path.is_file()]
     facts = {
         "episodes": f"{len(rows):,} in {len(store.datasets())} datasets",
+        "deleted": f"{store.count(Query(), deleted=True):,} more episodes, which no query finds",
         "steps": f"{sum(row.num_steps for row in rows):,} ({_hours(rows):.1f} robot hours)",
         "split": ", ".join(f"{n:,} {split}" for split, n in sorted(Counter(r.split for r in rows).items())),
         "recorded": f"{_day(min(r.timestamp for r in rows))} to {_day(max(r.timestamp for r in rows))}" if rows else "",
@@ -198,7 +239,7 @@ def _query(config: QueryEpisodes) -> None:
     from datasets.store import Store
 
     store = Store.open(config.store)
-    rows = store.query(store.parse(" ".join(config.conditions)), require=True)
+    rows = store.query(store.parse(" ".join(config.conditions)), require=True, deleted=config.deleted)
     if config.json:
         _print_json(dataclasses.asdict(row) | {"path": str(row.path)} for row in rows)
         return
@@ -232,6 +273,38 @@ def _saved(config: Saved) -> None:
     print_table(entries or [{"query": "none yet: `armchair store save NAME CONDITIONS`"}])
 
 
+def _delete(config: Delete) -> None:
+    from datasets.store import Store
+
+    store = Store.open(config.store)
+    query = store.parse(" ".join(config.conditions))
+    if not str(query):
+        raise ArmchairError("an empty query means every episode: say which to delete, for example source=log/3")
+    rows = store.query(query, require=True)
+    _confirm(f"Delete {len(rows):,} episodes of {config.store}?", config.yes)
+    store.delete([row.episode_id for row in rows], config.user, config.reason)
+    print(f"deleted {len(rows):,} episodes; `armchair store restore` brings them back")
+
+
+def _restore(config: Restore) -> None:
+    from datasets.store import Store
+
+    store = Store.open(config.store)
+    rows = store.query(store.parse(" ".join(config.conditions)), require=True, deleted=True)
+    _confirm(f"Restore {len(rows):,} episodes of {config.store}?", config.yes)
+    store.restore([row.episode_id for row in rows], config.user, config.reason)
+    print(f"restored {len(rows):,} episodes")
+
+
+def _confirm(question: str, yes: bool) -> None:
+    """Raises ArmchairError unless somebody says yes."""
+    if yes:
+        return
+    console.print(f"{question} [y/N] ", end="", markup=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ArmchairError("nothing was changed: answer y, or add --yes")
+
+
 def _backup(config: Backup) -> None:
     from datasets.store import Store
 
@@ -247,7 +320,10 @@ def _verify(config: Verify) -> None:
     problems = store.verify()
     for problem in problems:
         print(f"{problem.severity}: {problem}")
-    print(f"{len(store.query(Query())):,} episodes verified, {len(problems)} problems")
+    counted = f"{store.count(Query(), deleted=None):,} episodes verified"
+    if deleted := store.count(Query(), deleted=True):
+        counted += f", {deleted:,} of them deleted"
+    print(f"{counted}, {len(problems)} problems")
     if any(problem.severity == "error" for problem in problems):
         sys.exit(1)
 

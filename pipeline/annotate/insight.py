@@ -71,7 +71,9 @@ def router(state: AppState) -> APIRouter:
         return ReviewList(
             total=len(scores),
             episodes=[
-                ReviewedEpisode(**by_id[score.episode_id].model_dump() | dataclasses.asdict(score)) for score in page
+                ReviewedEpisode(**by_id[score.episode_id].model_dump() | dataclasses.asdict(score))
+                for score in page
+                if score.episode_id in by_id  # not deleted meanwhile
             ],
         )
 

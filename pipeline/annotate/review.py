@@ -137,14 +137,13 @@ class Reviewer:
         revision = self._store.revision()
         if model_id == self._model and revision == self._revision:
             return
-        rated = {model.model_id: model.episodes for model in self.models()}
-        if model_id not in rated:
+        if model_id not in {model.model_id for model in self.models()}:
             raise NotRatedError(
                 f"there is no reward model {model_id!r} for {self._task_id!r}: run `armchair annotate` first"
             )
         if model_id != self._model:
             self._model, self._predicted, self._highest, self._compared = model_id, {}, {}, {}
-        if len(self._predicted) != rated[model_id]:
+        if self._predicted.keys() != self._store.predicted_ids(model_id):
             # clipped: a model that has diverged predicts NaN, which is no JSON and can't be drawn
             predicted = self._store.predictions(model_id).items()
             self._predicted = {i: np.clip(np.nan_to_num(values), 0, 1) for i, values in predicted}

@@ -1,12 +1,11 @@
 """What goes over the wire: the bodies of requests and answers, as the OpenAPI description tells them."""
 
 from collections.abc import Set
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from datasets.catalogue import EpisodeRow
-from datasets.notes import NoteKind
 
 
 def _plain(text: str) -> str:
@@ -183,7 +182,7 @@ class NoteRequest(_Request):
     """Something to note about an episode. The text: a verdict, the reason why it is unusable, or a comment."""
 
     episode_id: Annotated[str, Field(max_length=200)]
-    kind: NoteKind
+    kind: Literal["verdict", "unusable", "skip", "comment"]  # a NoteKind; one deletes at the command line only
     text: Text = ""
 
 

@@ -1,5 +1,6 @@
 """`armchair store ...`: what it prints, and how it fails."""
 
+import io
 import json
 
 import numpy as np
@@ -141,6 +142,42 @@ def test_a_query_gets_a_name(root, capsys):
     ]
     status, _, err = run(capsys, root, "query", "saved=folds")
     assert status == 2 and "no query is saved as 'folds'" in err
+
+
+def test_delete_asks_and_restore_undoes(root, capsys, monkeypatch):
+    words = ("delete", "task_id=lift_green", "verdict=success", "--reason", "bumped")
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    status, out, err = run(capsys, root, *words)
+    assert (status, out) == (2, "") and "Delete 2 episodes of" in err and "nothing was changed" in err
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))  # nobody is there
+    assert run(capsys, root, *words)[0] == 2 and Store.open(root).count(Query()) == 4
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    status, out, _ = run(capsys, root, *words, "--user", "ann")
+    assert status == 0 and out.startswith("deleted 2 episodes")
+    assert {(note.user, note.text) for note in Store.open(root).notes(kind="deleted")} == {("ann", "bumped")}
+    assert len(run(capsys, root, "query", "--json")[1].splitlines()) == 2
+    found = [json.loads(line)["seed"] for line in run(capsys, root, "query", "--deleted", "--json")[1].splitlines()]
+    assert found == [0, 2]
+    assert "2 more episodes, which no query finds" in run(capsys, root, "info")[1]
+    assert run(capsys, root, "verify")[1] == "4 episodes verified, 2 of them deleted, 0 problems\n"
+    assert "is deleted: `armchair store restore ids=fake-2" in run_play(capsys, root, "fake-2")
+    assert run(capsys, root, "restore", "ids=fake-2", "--yes")[1] == "restored 1 episodes\n"
+    assert run(capsys, root, "restore", "--yes")[1] == "restored 1 episodes\n"
+    status, _, err = run(capsys, root, "restore", "--yes")
+    assert status == 2 and "no deleted episode in" in err
+    assert Store.open(root).count(Query()) == 4
+
+
+def run_play(capsys, root, episode_id):
+    assert cli.main(["play", "--store", str(root), "--episode", episode_id, "--out", str(root / "x.mp4")]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], [""]])
+def test_everything_is_not_deleted_by_accident(root, capsys, words):
+    status, _, err = run(capsys, root, "delete", *words, "--reason", "oops", "--yes")
+    assert status == 2 and "an empty query means every episode" in err
+    assert Store.open(root).count(Query()) == 4
 
 
 def test_nothing_is_saved_yet(root, capsys):

@@ -14,6 +14,8 @@ from datasets.tables import tables
 from datasets.testing import make_episode
 
 only_sqlite = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)  # tests about its file
+# Tests with several processes, which do not share what is in memory.
+only_databases = pytest.mark.parametrize("engine", ["sqlite", "postgres"], indirect=True)
 MODEL = ("m1", "hash1", "lift_green")
 CARD = {"kind": "reward_model", "model_id": "m1", "model_hash": "hash1", "task_id": "lift_green", "inputs": {}}
 

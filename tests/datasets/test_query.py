@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import ArmchairError
-from datasets.query import Query, split_of
+from datasets.query import ModelValue, Query, split_of
 from datasets.rewards import RewardSequence
 from datasets.store import Store
 from datasets.testing import make_episode
+from tests.datasets.stores import add_predictions
 
 SEEDS = range(12)
 
@@ -28,6 +29,9 @@ def store(tmp_path_factory, request):
         )  # fmt: skip
         store.add(episode, "even" if seed % 2 == 0 else "odd")
     store.add_sketch(RewardSequence("fake-4", "stack", np.zeros(6), "a"))
+    rising = {f"fake-{seed}": np.linspace(0, seed / 8, 2 + seed, dtype=np.float32) for seed in range(7)}
+    add_predictions(store, "block", rising)
+    add_predictions(store, "block", {"fake-9": np.full(11, np.nan)}, ("m.2", "hash2", "stack"))
     return store
 
 
@@ -56,6 +60,14 @@ def store(tmp_path_factory, request):
         ("text=policy-2", [2, 5, 8, 11]),
         ("text=GooD", [0, 3, 6, 9]),
         ("text=", list(SEEDS)),
+        ("min_return=m1:1.5", [4, 5, 6]),  # 6 frames that rise from 0 to 0.5
+        ("min_return=m1:1.5 verdict=success", [4, 6]),
+        ("max_return=m1:0.1875", [0, 1]),
+        ("min_final=m1:0.5", [4, 5, 6]),
+        ("min_final=m1:0.3 max_final=m1:0.5 task_id=lift_green", [3, 4]),
+        ("min_final=m.2:0", []),  # no number
+        ("max_return=m.2:9", []),
+        ("min_return=unknown:0", []),
         ("min_steps=12", [10, 11]),
         ("max_steps=3", [0, 1]),
         ("min_steps=4 max_steps=5", [2, 3]),
@@ -70,9 +82,12 @@ def store(tmp_path_factory, request):
         ("since=2099-01-01", []),
     ],
 )
-def test_conditions(store, text, expected):
+@pytest.mark.parametrize("many", [1, 5_000])  # rows from which on SQLite is asked the other way round
+def test_conditions(store, text, expected, many, monkeypatch):
+    monkeypatch.setattr("datasets.query._MANY", many)
     found = [row.seed for row in store.query(Query.parse(text))]
     assert found == sorted(expected, key=lambda seed: (seed % 2, seed))  # by (dataset, shard)
+    assert store.count(Query.parse(text)) == len(found)
 
 
 def test_split_is_a_condition_like_any(store):
@@ -127,6 +142,9 @@ def test_split_is_stable_and_a_tenth():
     assert abs(share - 0.1) < 0.01  # three standard deviations
 
 
+_NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
 @given(
     st.builds(
         Query,
@@ -134,6 +152,7 @@ def test_split_is_stable_and_a_tenth():
         verdict=st.sampled_from([None, "success", "failure"]),
         ids=st.none() | st.lists(st.from_regex(r"[a-z0-9-]+", fullmatch=True), min_size=1).map(tuple),
         limit=st.none() | st.integers(0, 9),
+        min_return=st.none() | st.builds(ModelValue, st.from_regex(r"[a-z0-9._-]+", fullmatch=True), _NUMBERS),
     )
 )
 def test_text_form_round_trip(query):
@@ -152,6 +171,13 @@ def test_text_form_round_trip(query):
         "tag='a",
         "order=best",
         "limit=-1",
+        "min_return=m1",
+        "min_return=0.5",
+        "max_final=m1:",
+        "min_final=m1:high",
+        "min_return=m1:nan",
+        "min_return=:0.5",
+        "min_return='m1\0:0.5'",
         f"since={2**63}",
         "text=\0",
         "ids=a,\ud800",

@@ -15,14 +15,24 @@ import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import catalogue, features
+from datasets import catalogue, curves, features
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.predictions import read_predictions, write_predictions
 from datasets.query import Query
 from datasets.store import Added, Store
 from datasets.tables import tables
 from datasets.testing import make_episode
-from tests.datasets.stores import CARD, MODEL, add_predictions, connect, index_rows, only_sqlite, sketch, small
+from tests.datasets.stores import (
+    CARD,
+    MODEL,
+    add_predictions,
+    connect,
+    index_rows,
+    only_databases,
+    only_sqlite,
+    sketch,
+    small,
+)
 
 # Episodes
 
@@ -64,7 +74,7 @@ def test_twice_is_once(full):
     assert sorted(full.root.rglob("*")) == files
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgres"], indirect=True)  # TFDS reads files
+@only_databases  # TFDS reads files
 def test_plain_tfds_reads_the_store(full):
     builder = tfds.builder_from_directory(os.fspath(full.root / "episodes" / "even" / "1.0.0"))
     episodes = {e["episode_metadata"]["episode_id"].numpy().decode(): e for e in builder.as_dataset(split="train")}
@@ -210,11 +220,11 @@ def test_the_file_of_a_sketch_is_whole_before_its_row_is_there(store, monkeypatc
     store.add(small(0), "fake")
 
     def die(connection, root, path):
-        assert catalogue.read_sketch(path).values.tolist() == [0, 0.5, 1]
+        assert curves.read_sketch(path).values.tolist() == [0, 0.5, 1]
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(catalogue, "insert_sketch", die)
+        patched.setattr(curves, "insert_sketch", die)
         with pytest.raises(KeyboardInterrupt):
             store.add_sketch(sketch(0))
     assert store.all_sketches("lift_green") == []
@@ -349,3 +359,12 @@ def test_any_order_of_adds_stores_each_once(tmp_path_factory, seeds):
     outcomes = [next(writers).add(small(seed), "fake") for seed in seeds]
     assert outcomes.count(Added.ADDED) == len(set(seeds))
     assert [row.seed for row in store.query(Query())] == list(dict.fromkeys(seeds))
+
+
+def test_the_index_sums_predictions_up(full):
+    add_predictions(full, "m2", {"fake-0": np.array([1, 0.25, 0.5])}, ("m2", "hash2", "lift_green"))
+    with connect(full.root) as connection:
+        found = connection.execute(
+            """SELECT "Return", "Final" FROM "RewardSequences" WHERE "ModelId" = 'm2'"""
+        ).fetchall()
+    assert list(map(tuple, found)) == [(0.75, 0.5)]  # o_0 is reached by no transition

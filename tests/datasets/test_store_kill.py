@@ -16,6 +16,7 @@ from datasets.query import Query
 from datasets.store import Added, Store
 from datasets.testing import make_episode
 from datasets.validate import Severity
+from tests.datasets.stores import only_databases
 
 SEEDS = 40
 
@@ -98,6 +99,7 @@ def check(root, safe):
     assert not [problem for problem in store.verify() if problem.severity is Severity.ERROR]
 
 
+@only_databases
 @pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_killed_writer_loses_at_most_the_episode_in_progress(root, writers, kills):
     rng = random.Random(kills)
@@ -107,6 +109,7 @@ def test_a_killed_writer_loses_at_most_the_episode_in_progress(root, writers, ki
     check(root, safe)
 
 
+@only_databases
 def test_racing_writers_one_of_which_is_killed(root, writers):
     safe = writers.run((0, 20), (10, 30), (15, 40), (39, 40), kill_after=25)
     assert {f"fake-{seed}" for seed in range(10, 40)} <= set(safe)

@@ -137,7 +137,7 @@ def test_create_heals_a_lost_index(full):
 def test_a_store_of_an_older_version_just_works(full):
     """It lacks tables and columns' indices that came later; they are made when it is first opened."""
     with connect(full.root) as connection:
-        for table in ("Notes", "Leases"):
+        for table in ("Notes", "Leases", "SchemaVersion"):
             connection.execute(f'DROP TABLE "{table}"')
         connection.execute('DROP INDEX "EpisodesByTime"')
     store = Store.open(full.root)
@@ -154,3 +154,28 @@ def test_an_emptied_index_is_not_taken_for_an_old_one(full):
     (full.root / "index.sqlite").write_bytes(b"")
     with pytest.raises(StoreError, match="rebuild-index"):
         Store.open(full.root).query(Query())
+
+
+@only_sqlite
+def test_sqlite_counts_its_rows_whenever_they_have_doubled(store):
+    def counted():
+        with connect(store.root) as connection:
+            return connection.execute("SELECT stat FROM sqlite_stat1 WHERE idx = 'EpisodesByTime'").fetchone()
+
+    store.publish()
+    for seed, expected in ((0, "1 1"), (1, "2 1"), (2, "2 1"), (3, "4 1")):
+        store.add(small(seed), "fake")
+        store.publish()
+        assert counted() == (expected,)
+
+
+@only_sqlite
+def test_the_newest_of_many_conditions_are_found_without_sorting(full):
+    """The plan, rather than the time that it takes: see `benchmarks/store_queries.py`."""
+    full.rebuild_index()
+    query = full.parse("task_id=lift_green verdict=success min_steps=3 order=newest limit=100")
+    with full._index.read() as connection:
+        for statement, way in ((query.select(connection), "USING INDEX"), (query.count(connection), "COVERING INDEX")):
+            text = str(statement.compile(connection, compile_kwargs={"literal_binds": True}))
+            (search, *_) = [row.detail for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
+            assert search.startswith("SEARCH") and f"{way} EpisodesBy" in search

@@ -133,6 +133,15 @@ def test_scores_follow_the_store(store):
     assert "fake-2" in look()
 
 
+def test_a_deleted_episode_is_not_reviewed(store):
+    predict(store, {f"fake-{seed}": UP for seed in range(3)})
+    reviewer = Reviewer(store, TASK)
+    assert len(reviewer.scores("m", Order.DISAGREEMENT)) == 3
+    store.delete(["fake-1"], "ada", "dark")
+    predict(store, {"fake-3": UP}, name="more")  # as many as before
+    assert {score.episode_id for score in reviewer.scores("m", Order.DISAGREEMENT)} == {"fake-0", "fake-2", "fake-3"}
+
+
 def test_what_was_compared_is_not_compared_again(store, monkeypatch):
     predict(store, {"fake-0": UP, "fake-1": UP})
     sketch(store, "fake-0", UP)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from datasets import catalogue
+from datasets import curves
 from datasets.errors import StoreError
 from datasets.rewards import RewardSequence
 from datasets.store import Store
@@ -109,7 +109,7 @@ def test_a_server_killed_before_it_made_the_row_has_kept_the_sketch(desk, monkey
         raise StoreError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(catalogue, "insert_sketch", killed)
+        patched.setattr(curves, "insert_sketch", killed)
         assert save(ada, lease).status_code == 409
     assert not desk.store.all_sketches(TASK)
     desk.clock.now += 5
@@ -311,7 +311,7 @@ def test_notes_of_every_kind(desk):
     assert detail["verdict"] == "failure" and detail["unusable"]
     for kind, text, status in (
         ("verdict", "maybe", 409), ("unusable", " ", 409), ("applause", "", 422), ("comment", "x" * 2001, 422),
-        ("comment", "\0", 422),
+        ("comment", "\0", 422), ("deleted", "I do not like it", 422),
     ):  # fmt: skip
         error(ada.post("/api/notes", json={"episode_id": "fake-0", "kind": kind, "text": text}), status)
 
