@@ -60,7 +60,7 @@ unset PYTHONDONTWRITEBYTECODE VIRTUAL_ENV
   say "FIX: Python 3.11 is not here and could not be downloaded; install it (for example: pyenv install 3.11) and run make again"
   exit 1
 }
-"$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,postgres,dask,dev]'
+"$uv" pip install --quiet --python .venv/bin/python --compile-bytecode -c constraints.txt -e '.[cpu,sim,envs,postgres,dask,franka,dev]'
 
 # shellcheck disable=SC2086
 well || { apt_install $LIBRARIES && well; } || { apt_install $OSMESA && well; } || {

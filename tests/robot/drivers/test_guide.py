@@ -44,7 +44,7 @@ def test_the_guide_s_driver_drives(monkeypatch, tmp_path):
     )
     vendor = types.SimpleNamespace(connect=lambda host: VendorArm(), open_camera=lambda device: camera)
     monkeypatch.setitem(sys.modules, "vendor", vendor)
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    code, *_ = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "my_arm.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
