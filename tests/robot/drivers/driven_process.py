@@ -3,6 +3,7 @@
 It prints `moving` once the arm moves, and what the arm is told at the end.
 """
 
+import os
 import sys
 import threading
 import time
@@ -14,13 +15,18 @@ from robot.drivers.fake import SAFETY, FakeDriver
 from robot.safety import SafeEnvironment
 
 
+def say(line: str) -> None:
+    """At once and whole, whichever thread says it."""
+    os.write(1, f"{line}\n".encode())
+
+
 class ToldArm(FakeDriver):
     def stop(self) -> None:
         super().stop()
-        print(f"stopped with {self.stops}", flush=True)
+        say(f"stopped with {self.stops}")
 
     def close(self) -> None:
-        print("closed", flush=True)
+        say("closed")
 
 
 def drive(way: str) -> None:
@@ -29,7 +35,7 @@ def drive(way: str) -> None:
     for t in range(1000):
         env.step(np.array([0, 0, 0.1 * (-1) ** t, 0, 0, 0.1, 0], np.float32))
         if t == 2:
-            print("moving", flush=True)
+            say("moving")
             if way == "exception":
                 raise RuntimeError("a bug in the actor")
             if way == "end":
@@ -37,7 +43,7 @@ def drive(way: str) -> None:
             if way == "thread":
                 threading.Thread(target=env.emergency_stop, args=("button",)).start()
         if way == "thread" and env.latched:
-            print("latched", flush=True)
+            say("latched")
             return
 
 
