@@ -28,6 +28,8 @@ class IngestConfig:
     """Mend what has one right answer, such as an is_last that is never true, and note it in the episode."""
     defaults: Defaults = NO_DEFAULTS
     """What the source does not say of its episodes."""
+    keep_duplicates: bool = False
+    """Store episodes too whose steps are those of another episode in the store, instead of telling of which."""
     mapping: Path | None = None
     """YAML file that says which names of the source become which of ours; `armchair ingest inspect` proposes one."""
 

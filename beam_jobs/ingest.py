@@ -6,8 +6,8 @@ python -m beam_jobs.ingest --source runs/log --store runs/store
 A source is a folder with RLDS/TFDS datasets (a recorder's, EnvLogger's, anybody's), with EnvLogger's Riegeli logs, with
 RL Unplugged's shards of control-suite tasks, with LeRobot datasets, with HDF5 files of robomimic, robosuite, Minari or
 D4RL, or with Sketchy's episode files or archives; its kind is found out. Episodes that are in the store already are
-left alone, so the job can be repeated, and continued after a crash, at will. One that cannot be taken in goes to the
-store's quarantine with the reason, and the job goes on.
+left alone, so the job can be repeated, and continued after a crash, at will; those whose steps are there under another
+id are told. One that cannot be taken in goes to the store's quarantine with the reason, and the job goes on.
 """
 
 import dataclasses
@@ -23,11 +23,12 @@ from beam_jobs.config import IngestConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import features, validate
 from datasets.console import print_facts
-from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, SameStepsError, SpecMismatchError, StoreError
 from datasets.mapping import NO_MAPPING, LogMapping, apply, load_mapping, unmapped
 from datasets.readers.base import Log, Reading
 from datasets.readers.logs import open_logs
-from datasets.store import Store, check_dataset_name
+from datasets.shards import check_dataset_name
+from datasets.store import Store
 
 _ADDED, _DUPLICATE, _QUARANTINED = "added", "duplicate", "quarantined"
 _READ = "files"
@@ -38,17 +39,19 @@ class Summary:
     """What became of the episodes of a source."""
 
     added: int
-    duplicates: int  # in the store already
+    duplicates: int  # in the store already, under their own or another id
     repaired: int  # of the added ones
     quarantined: int
     sketches: int  # that came with the episodes
     remarks: Counter[str]  # repairs and warnings -> number of episodes
     problems: tuple[tuple[str, str], ...]  # (where, what) of everything that was left out
+    copies: tuple[tuple[str, str], ...] = ()  # (where, id of the episode in the store that has the same steps)
 
     def print(self) -> None:
         """A table on standard output."""
         facts = [(f, f"{getattr(self, f):,}") for f in ("added", "duplicates", "repaired", "quarantined", "sketches")]
         facts += [("", f"{count:,} x {remark}") for remark, count in self.remarks.most_common()]
+        facts += [("duplicate", f"{where}: the steps of episode {of}") for where, of in self.copies]
         facts += [("left out", f"{where}: {what}") for where, what in self.problems]
         print_facts(facts)
 
@@ -72,7 +75,7 @@ def ingest(config: IngestConfig, options: PipelineOptions | None = None) -> Summ
     store = Store.create(config.store.absolute())
     total = sum(log.count(file) for log in logs for file in log.files())
     with journal.Journal(store.root) as notes:
-        work = _IngestFile(logs, mapping, store.root, config.dataset, config.repair, notes.directory)
+        work = _IngestFile(logs, mapping, store.root, config, notes.directory)
         options = options or beam_options()
         with notes.progress("ingest", total, options), beam.Pipeline(options=options) as pipeline:
             _ = pipeline | "files" >> beam.Create(items, reshuffle=True) | "ingest" >> beam.ParDo(work)
@@ -102,11 +105,9 @@ def _check_fits(log: Log, config: IngestConfig, mapping: LogMapping) -> None:
 class _IngestFile(beam.DoFn):
     """(number of the log, file) -> nothing; the store is the output."""
 
-    def __init__(
-        self, logs: Sequence[Log], mapping: LogMapping, store: Path, dataset: str | None, repair: bool, notes: Path
-    ):
+    def __init__(self, logs: Sequence[Log], mapping: LogMapping, store: Path, config: IngestConfig, notes: Path):
         self._logs, self._mapping, self._root = logs, mapping, store
-        self._dataset, self._repair, self._notes = dataset, repair, notes
+        self._config, self._notes = config, notes
 
     def setup(self) -> None:
         self._store = Store.open(self._root)
@@ -116,27 +117,29 @@ class _IngestFile(beam.DoFn):
         log = self._logs[item[0]]
         with self._writer.tells_fatal():
             for reading in log.read(Path(item[1])):
-                self._take_in(reading, self._dataset or log.name)
+                self._take_in(reading, self._config.dataset or log.name)
             self._writer.write(_all_of(item[1]), _READ, 0)
 
     def _take_in(self, reading: Reading, dataset: str) -> None:
         problems = list(reading.problems)
         remarks: list[str] = []
         repairs: list[str] = []
-        sketches, outcome = 0, _QUARANTINED
+        sketches, outcome, copy_of = 0, _QUARANTINED, ""
         if reading.episode is not None:
             try:
                 episode = apply(self._mapping, reading.episode)
-                if self._repair:
+                if self._config.repair:
                     episode, repairs = validate.repair(episode)
-                outcome = str(self._store.add(episode, dataset))
+                outcome = str(self._store.add(episode, dataset, self._config.keep_duplicates))
                 if outcome == _ADDED:
                     remarks = [str(warning) for warning in validate.validate(episode).warnings]
                     if self._mapping != NO_MAPPING and (names := unmapped(reading.episode, self._mapping)):
                         remarks.append(f"not in the mapping, kept: {', '.join(names)}")
+            except SameStepsError as error:
+                outcome, copy_of = _DUPLICATE, error.episode_id
             except BadEpisodeError as error:
                 problems.append(str(error))
-        if outcome != _QUARANTINED:
+        if outcome != _QUARANTINED and not copy_of:  # sketches name the episode, which is not there
             for sketch in reading.sketches:
                 try:
                     self._store.add_sketch(sketch)
@@ -146,8 +149,9 @@ class _IngestFile(beam.DoFn):
         for problem in problems:
             self._store.quarantine(reading.where, problem, reading.record if outcome == _QUARANTINED else None)
         self._writer.write(
-            reading.where, outcome, problems=problems, remarks=remarks, repairs=repairs, sketches=sketches
-        )
+            reading.where, outcome, problems=problems, remarks=remarks, repairs=repairs, sketches=sketches,
+            copy_of=copy_of,
+        )  # fmt: skip
 
 
 def _all_of(file: str) -> str:
@@ -167,6 +171,7 @@ def _summarise(notes: journal.Journal) -> Summary:
         sketches=sum(entry["sketches"] for entry in entries),
         remarks=Counter(remark for entry in added for remark in entry["repairs"] + entry["remarks"]),
         problems=tuple(sorted((entry["item"], problem) for entry in entries for problem in entry["problems"])),
+        copies=tuple(sorted((entry["item"], entry["copy_of"]) for entry in entries if entry["copy_of"])),
     )
 
 

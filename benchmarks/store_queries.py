@@ -132,6 +132,7 @@ def _row(root: Path, number: int, chosen: np.ndarray) -> catalogue.EpisodeRow:
     name = f"set{int(4 * dataset)}"
     return catalogue.EpisodeRow(
         **vars(metadata), dataset=name, shard=number, num_steps=100 + int(50 * steps), checksum=f"{number:064x}",
+        content_hash=f"{number:064x}",
         path=root / "episodes" / name / "1.0.0" / f"{name}-train.tfrecord-{number:05d}",
         split=split_of(metadata.episode_id),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from datasets.tables import (
     EPISODE_TAGS,
     EPISODES,
     METADATA_FIELDS,
+    NOTES,
     POLICIES,
+    REWARD_SEQUENCES,
     TAGS,
     column_name,
 )
@@ -36,9 +38,11 @@ class EpisodeRow(EpisodeMetadata):
     num_steps: int
     split: str  # "train" or "test", see `query.split_of`
     checksum: str  # SHA-256 of the shard file, hex
+    content_hash: str | None  # of the steps, see `features.content_hash`; None: not known
 
 
-_ROW_FIELDS = (*METADATA_FIELDS, "dataset", "shard", "num_steps", "split", "checksum")  # columns of the same name
+# Those that are columns of the same name.
+_ROW_FIELDS = (*METADATA_FIELDS, "dataset", "shard", "num_steps", "split", "checksum", "content_hash")
 
 _SHARDS = "episodes"  # what paths in the index begin with, wherever the shards are
 
@@ -54,7 +58,7 @@ def checksum(path: Path | UPath) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def describe(episode: Episode, directory: ShardDirectory, shard: Path | UPath) -> EpisodeRow:
+def describe(episode: Episode, content_hash: str, directory: ShardDirectory, shard: Path | UPath) -> EpisodeRow:
     """The row of an episode that lies in `shard`."""
     return EpisodeRow(
         **dataclasses.asdict(episode.metadata),
@@ -64,6 +68,7 @@ def describe(episode: Episode, directory: ShardDirectory, shard: Path | UPath) -
         num_steps=episode.num_steps,
         split=split_of(episode.metadata.episode_id),
         checksum=checksum(shard),
+        content_hash=content_hash,
     )
 
 
@@ -73,10 +78,22 @@ def is_indexed(connection: sql.Connection, episode_id: str) -> bool:
     return connection.execute(found).first() is not None
 
 
-def indexed_among(connection: sql.Connection, episode_ids: Collection[str]) -> set[str]:
-    """Those of some ids of which there are episodes."""
+def unknown_among(connection: sql.Connection, episode_ids: Set[str]) -> Set[str]:
+    """Those of some ids of which there is no episode."""
     found = sql.select(EPISODES.c.EpisodeId).where(among(EPISODES.c.EpisodeId, episode_ids))
-    return set(connection.execute(found).scalars())
+    return episode_ids - set(connection.execute(found).scalars())
+
+
+def find_content(connection: sql.Connection, content_hash: str) -> str | None:
+    """The id of the first episode with these steps, deleted or not; None if there is none."""
+    same = sql.select(EPISODES.c.EpisodeId).where(EPISODES.c.ContentHash == content_hash)
+    return connection.execute(same.order_by(EPISODES.c.Timestamp, EPISODES.c.EpisodeId).limit(1)).scalar()
+
+
+def describe_shard(directory: ShardDirectory, shard: Path | UPath) -> EpisodeRow:
+    """The row of the episode in a shard. Raises BadEpisodeError if it cannot be read."""
+    record = read_record(shard)
+    return describe(features.deserialize(record, directory.features), features.content_hash(record), directory, shard)
 
 
 def insert_episode(connection: sql.Connection, row: EpisodeRow) -> bool:
@@ -149,6 +166,13 @@ def count_facets(connection: sql.Connection) -> dict[str, dict[str, int]]:
     return counts
 
 
+def count_rows(connection: sql.Connection) -> tuple[int, ...]:
+    """How many episodes, reward sequences and notes there are."""
+    tables = (EPISODES, REWARD_SEQUENCES, NOTES)
+    counts = (sql.select(sql.func.count()).select_from(table).scalar_subquery() for table in tables)
+    return tuple(connection.execute(sql.select(*counts)).one())
+
+
 def shard_number(shard: Path | UPath) -> int:
     """The number in a shard's name."""
     return int(shard.name.rpartition("-")[2])
@@ -171,7 +195,7 @@ def adopt(connection: sql.Connection, directory: ShardDirectory) -> None:
     for number in range(expected, len(directory)):
         shard = directory.shard_path(number)
         try:
-            episode = features.deserialize(read_record(shard), directory.features)
+            row = describe_shard(directory, shard)
         except BadEpisodeError:
             continue  # `verify` reports it
-        insert_episode(connection, describe(episode, directory, shard))
+        insert_episode(connection, row)

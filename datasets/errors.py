@@ -17,6 +17,15 @@ class StoreError(ArmchairError):
     """A store that is absent, damaged, or asked for something that it does not hold."""
 
 
+class SameStepsError(StoreError):
+    """An episode whose steps the store holds already, under another id."""
+
+    def __init__(self, message: str, episode_id: str):
+        """The sentence, and the id of the episode in the store."""
+        super().__init__(message)
+        self.episode_id = episode_id
+
+
 class IdTakenError(StoreError):
     """An id under which the store holds something else already."""
 

@@ -6,6 +6,7 @@ is one and the same thing everywhere.
 """
 
 import dataclasses
+import hashlib
 import io
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -191,6 +192,35 @@ def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]
     return {"steps": steps, "episode_metadata": flatten(example.get("episode_metadata", {}))}
 
 
+def content_hash(record: bytes) -> str:
+    """What an episode's steps are, whatever its metadata say: equal for equal steps, different for others.
+
+    Args:
+      record: an episode's bytes, as `serialize` makes them.
+
+    Returns:
+      SHA-256 over the name and the stored values of every field of the steps, pictures as they are encoded; hex.
+
+    Raises:
+      BadEpisodeError: if the bytes are not an example.
+    """
+    fields = _example(record)
+    digest = hashlib.sha256()
+    for name in sorted(fields):
+        if name.startswith("steps/"):
+            values = fields[name].SerializeToString()
+            digest.update(f"{name} {len(values)}\n".encode())
+            digest.update(values)
+    return digest.hexdigest()
+
+
+def _example(record: bytes) -> Mapping[str, tf.train.Feature]:
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except DecodeError as error:
+        raise BadEpisodeError(f"the record is not an example: {error}; restore it from a copy") from error
+
+
 def pictures(record: bytes, names: Iterable[str]) -> dict[str, list[bytes]]:
     """The encoded pictures of some observations, and nothing else, of a record that `serialize` made.
 
@@ -204,10 +234,7 @@ def pictures(record: bytes, names: Iterable[str]) -> dict[str, list[bytes]]:
     Raises:
       BadEpisodeError: if the bytes are not an example, or lack one of the names.
     """
-    try:
-        fields = tf.train.Example.FromString(record).features.feature
-    except DecodeError as error:
-        raise BadEpisodeError(f"the record is not an example: {error}; restore it from a copy") from error
+    fields = _example(record)
     found = {name: list(fields[f"steps/{_OBSERVATION}{name}"].bytes_list.value) for name in names}
     for name, encoded in found.items():
         if not encoded:

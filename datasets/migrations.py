@@ -2,7 +2,8 @@
 
 An index says its version in the table `SchemaVersion`; one that does not is of version 1. It is migrated in place, in
 one transaction under the index's lock, by whoever uses it first; the others wait and find it done. Making it anew from
-the files would be simpler, but reads every episode again: hours for a million, where a migration takes a minute.
+the files would be simpler, but reads every episode again: hours for a million, where a migration reads side shards at
+most. What only the episodes tell (`ContentHash`) stays NULL until somebody rebuilds the index; `verify` says so.
 
 Whoever changes a table in `datasets.tables` counts `VERSION` up and adds to `_STEPS`.
 """
@@ -19,7 +20,7 @@ from datasets.errors import StoreError
 from datasets.predictions import read_predictions, summary
 from datasets.tables import EPISODES, REWARD_SEQUENCES, SCHEMA_VERSION, tables
 
-VERSION = 2
+VERSION = 3
 """Of the tables in `datasets.tables`."""
 
 
@@ -75,7 +76,7 @@ def _known_version(connection: sql.Connection, name: str, root: Path) -> int:
 
 
 _INDEXES_OF_1 = (
-    "RewardSequencesByModel", "EpisodesByTask",
+    "RewardSequencesByTask", "RewardSequencesByModel", "EpisodesByTask",
     *(f"EpisodesBy{name}" for name in ("PolicyId", "Source", "Robot", "EpisodeType", "Verdict")),
 )  # fmt: skip
 """Those that are of other columns today, or not at all."""
@@ -99,6 +100,10 @@ def _to_2(connection: sql.Connection, root: Path) -> None:
         connection.execute(update, rows)
 
 
+def _to_3(connection: sql.Connection, root: Path) -> None:
+    _add_columns(connection, EPISODES.c.ContentHash)
+
+
 def _add_columns(connection: sql.Connection, *columns: sql.Column[Any]) -> None:
     """Adds those that a table has not got."""
     for column in columns:
@@ -108,7 +113,7 @@ def _add_columns(connection: sql.Connection, *columns: sql.Column[Any]) -> None:
             connection.exec_driver_sql(f'ALTER TABLE "{column.table.name}" ADD COLUMN {what}')
 
 
-_STEPS: Mapping[int, Callable[[sql.Connection, Path], None]] = {2: _to_2}
+_STEPS: Mapping[int, Callable[[sql.Connection, Path], None]] = {2: _to_2, 3: _to_3}
 """Version -> what leads to it from the one before, besides tables and indexes that are missing, which are made anyway.
 
 A step finds tables of the version before, or empty ones of today."""

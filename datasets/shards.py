@@ -13,6 +13,7 @@ the directory is whole, and TFDS sees the newest shards after the next `publish`
 import functools
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -126,6 +127,12 @@ def _describe(folder: Path, name: str, spec: StepSpec) -> None:
 def _write_record(path: Path, record: bytes) -> None:
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         writer.write(record)
+
+
+def check_dataset_name(name: str) -> None:
+    """Raises StoreError for what TFDS does not take for a name."""
+    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
+        raise StoreError(f"{name!r} cannot name a dataset: use letters, digits and '_', a letter first")
 
 
 def read_record(path: Path | UPath | str) -> bytes:

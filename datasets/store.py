@@ -20,28 +20,27 @@ past the last row of their dataset, left by a writer killed in between, and the 
 import enum
 import hashlib
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sql
+import tensorflow_datasets as tfds
 from upath import UPath
 
 from datasets import catalogue, curves, features, files, leases, location, notes, saved_queries, upkeep, validate
 from datasets.catalogue import EpisodeRow
 from datasets.curves import RewardCount
 from datasets.episode import Episode
-from datasets.errors import BadEpisodeError, IdTakenError, StoreError
+from datasets.errors import BadEpisodeError, IdTakenError, SameStepsError, StoreError
 from datasets.leases import Lease
 from datasets.notes import Note, NoteKind
 from datasets.predictions import read_origin, read_predictions
 from datasets.query import Query
 from datasets.rewards import RewardSequence
-from datasets.shards import ShardDirectory, is_dataset, read_record
+from datasets.shards import ShardDirectory, check_dataset_name, is_dataset, read_record
 from datasets.sqlite import SqliteIndex
-from datasets.tables import EPISODES, NOTES, REWARD_SEQUENCES
 
 _BATCH = 500  # notes that share a commit: others wait for some 0.3 s
 
@@ -106,14 +105,16 @@ class Store:
 
     # Episodes
 
-    def add(self, episode: Episode, dataset: str) -> Added:
+    def add(self, episode: Episode, dataset: str, keep_duplicates: bool = False) -> Added:
         """Stores an episode for ever. `publish` after the last one of a batch.
 
         Args:
           episode: a new one; if its id is in the store already, nothing is written.
           dataset: name of the TFDS dataset to put it in; made if it is new. All episodes of one have the same features.
+          keep_duplicates: whether to store it though an episode of another id has the same steps.
 
         Raises:
+          SameStepsError: if one has, deleted or not, and it is not to be kept; nothing was written.
           BadEpisodeError: if `validate` finds errors, or the episode has other features than the dataset.
         """
         episode_id = episode.metadata.episode_id
@@ -121,14 +122,19 @@ class Store:
             if catalogue.is_indexed(connection, episode_id):
                 return Added.DUPLICATE
         validate.validate(episode).raise_errors()
-        directory = self._directory_for(episode, dataset)
-        record = features.serialize(episode, directory.features)
+        record = features.serialize(episode, self._features_for(episode, dataset))
+        content_hash = features.content_hash(record)
         with self._index.write() as connection:
-            catalogue.adopt(connection, directory)
+            if is_dataset(self._dataset_path(dataset)):
+                catalogue.adopt(connection, self._directory(dataset))
             if catalogue.is_indexed(connection, episode_id):  # by another process meanwhile, or just adopted
                 return Added.DUPLICATE
+            if not keep_duplicates and (same := catalogue.find_content(connection, content_hash)):
+                raise SameStepsError(f"episode {episode_id!r} has the steps of episode {same!r} in {self.root}", same)
+            directory = self._directory_for(episode, dataset)
             shard = directory.append(record)
-            catalogue.insert_episode(connection, catalogue.describe(episode, directory, shard))
+            row = catalogue.describe(episode, content_hash, directory, shard)
+            catalogue.insert_episode(connection, row)
         return Added.ADDED
 
     def publish(self) -> None:
@@ -193,20 +199,15 @@ class Store:
 
     def revision(self) -> tuple[int, ...]:
         """How many episodes, reward sequences and notes there are; none is ever lost, so it changes with the store."""
-        tables = (EPISODES, REWARD_SEQUENCES, NOTES)
-        counts = (sql.select(sql.func.count()).select_from(table).scalar_subquery() for table in tables)
         with self._index.read() as connection:
-            return tuple(connection.execute(sql.select(*counts)).one())
+            return catalogue.count_rows(connection)
 
     def read(self, episode: EpisodeRow | str) -> Episode:
         """An episode by its row or id. Raises StoreError for an unknown id, BadEpisodeError for a damaged shard."""
         if isinstance(episode, str):
             rows = self.query(Query(ids=(episode,)))
             if not rows and self.count(Query(ids=(episode,)), deleted=True):
-                raise StoreError(
-                    f"episode {episode!r} is deleted: `armchair store restore ids={episode} --store {self.root}` "
-                    "brings it back"
-                )
+                raise StoreError(f"episode {episode!r} is deleted: see `armchair store restore --store {self.root}`")
             if not rows:
                 raise StoreError(
                     f"no episode {episode!r} in {self.root}: see `armchair store query --store {self.root}`"
@@ -447,8 +448,7 @@ class Store:
     def _note_all(self, said: Sequence[Note]) -> None:
         """As `add_note` for each; raises StoreError, and writes nothing, if an episode is unknown."""
         with self._index.read() as connection:
-            ids = {note.episode_id for note in said}
-            if unknown := ids - catalogue.indexed_among(connection, ids):
+            if unknown := catalogue.unknown_among(connection, {note.episode_id for note in said}):
                 raise StoreError(f"no episode {min(unknown)!r} in {self.root}: name those that are there")
         for start in range(0, len(said), _BATCH):
             batch = said[start : start + _BATCH]
@@ -467,13 +467,18 @@ class Store:
             self._directories[dataset] = ShardDirectory(path)
         return self._directories[dataset]
 
-    def _directory_for(self, episode: Episode, dataset: str) -> ShardDirectory:
-        """The directory of `dataset`, made if it is new; raises BadEpisodeError if the episode does not fit into it."""
+    def _features_for(self, episode: Episode, dataset: str) -> tfds.features.FeaturesDict:
+        """Of `dataset`, or what they will be if it is new; raises BadEpisodeError if the episode does not fit."""
         check_dataset_name(dataset)
+        if is_dataset(self._dataset_path(dataset)):
+            return self._directory_for(episode, dataset).features
+        return features.episode_features(features.step_spec(episode))
+
+    def _directory_for(self, episode: Episode, dataset: str) -> ShardDirectory:
+        """The directory of `dataset`, made, under the lock, if it is new; raises BadEpisodeError if it is another's."""
         spec = features.step_spec(episode)
         if not is_dataset(self._dataset_path(dataset)):
-            with self._index.write():  # one maker at a time
-                ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
+            ShardDirectory.create(self._dataset_path(dataset), dataset, spec)
         directory = self._directory(dataset)
         there = features.spec_of(directory.features)
         if spec != there:
@@ -490,9 +495,3 @@ class Store:
         if not validate.is_name(model_id):
             raise StoreError(f"a reward model has the id {model_id!r}: use letters, digits, '.', '_' and '-'")
         return self.root / "rewards" / "predictions" / model_id
-
-
-def check_dataset_name(name: str) -> None:
-    """Raises StoreError for what TFDS does not take for a name."""
-    if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII):
-        raise StoreError(f"{name!r} cannot name a dataset: use letters, digits and '_', a letter first")

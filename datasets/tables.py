@@ -60,8 +60,10 @@ EPISODES = sql.Table(
     sql.Column("NumSteps", sql.Integer, nullable=False),
     sql.Column("Split", TEXT, nullable=False),  # "train" or "test"
     sql.Column("Checksum", TEXT, nullable=False),  # SHA-256 of the shard file, hex
+    sql.Column("ContentHash", TEXT),  # `features.content_hash`; NULL: indexed by an Armchair that had none
     sql.Column("Deleted", sql.Boolean, nullable=False, server_default=sql.false()),  # found by no query
     sql.UniqueConstraint("Dataset", "Shard"),
+    sql.Index("EpisodesByContentHash", "ContentHash"),
     sql.Index("EpisodesByDeleted", "Deleted", "EpisodeId"),
     sql.Index("EpisodesByTime", "Timestamp"),  # the newest hundred, without sorting all
     *(
@@ -107,7 +109,7 @@ REWARD_SEQUENCES = sql.Table(
     sql.Column("SecondsSpent", sql.Float, nullable=False),
     sql.Column("Return", sql.Double),  # of a prediction; NULL for a sketch
     sql.Column("Final", sql.Double),
-    sql.Index("RewardSequencesByTask", "RewardTaskId", "Type"),
+    sql.Index("RewardSequencesByTask", "RewardTaskId", "Type", "EpisodeId"),
     sql.Index("RewardSequencesByModel", "ModelId", "EpisodeId", "Return", "Final"),
     sql.Index("RewardSequencesByReturn", "ModelId", "Return", "EpisodeId"),
     sql.Index("RewardSequencesByFinal", "ModelId", "Final", "EpisodeId"),

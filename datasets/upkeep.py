@@ -8,7 +8,7 @@ from pathlib import Path
 import sqlalchemy as sql
 from upath import UPath
 
-from datasets import catalogue, curves, features
+from datasets import catalogue, curves
 from datasets.console import track
 from datasets.errors import ArmchairError, BadEpisodeError, StoreError
 from datasets.index import Index
@@ -16,7 +16,7 @@ from datasets.notes import Note, insert_note, note_path, read_note, select_notes
 from datasets.predictions import read_predictions, summary
 from datasets.query import Query
 from datasets.schema import RewardType
-from datasets.shards import ShardDirectory, read_record
+from datasets.shards import ShardDirectory
 from datasets.tables import EPISODES, LEASES, NOTES, REWARD_SEQUENCES, SCHEMA_VERSION, tables
 from datasets.validate import Problem, Severity
 
@@ -120,7 +120,7 @@ def _describe_all(shards: Path | UPath, problems: list[Problem]) -> Iterator[cat
     found = [(d, shard) for d in directories(shards) for shard in _shard_paths(d)]
     for directory, shard in track(found, "Reading episodes"):
         try:
-            yield catalogue.describe(features.deserialize(read_record(shard), directory.features), directory, shard)
+            yield catalogue.describe_shard(directory, shard)
         except BadEpisodeError as error:
             problems.append(_error(shard, str(error)))
 
@@ -135,6 +135,9 @@ def verify(root: Path, shards: Path | UPath, index: Index) -> list[Problem]:
     problems += _verify_directories(shards, {row.path for row in rows})
     problems += _verify_sequences(root, sequences, {row.episode_id: row.num_steps for row in rows})
     problems += _verify_notes(root, notes)
+    if unknown := sum(row.content_hash is None for row in rows):
+        what = f"does not know the steps of {unknown} episodes, so copies of them are taken in"
+        problems.append(Problem(Severity.WARNING, index.name, what, "`armchair store rebuild-index` reads them"))
     killed = "was left by a writer that was killed"
     problems += [_warning(path, killed, "delete it if no writer is running") for path in sorted(root.rglob("*.tmp"))]
     return problems

@@ -160,7 +160,7 @@ def test_delete_asks_and_restore_undoes(root, capsys, monkeypatch):
     assert found == [0, 2]
     assert "2 more episodes, which no query finds" in run(capsys, root, "info")[1]
     assert run(capsys, root, "verify")[1] == "4 episodes verified, 2 of them deleted, 0 problems\n"
-    assert "is deleted: `armchair store restore ids=fake-2" in run_play(capsys, root, "fake-2")
+    assert "episode 'fake-2' is deleted: see `armchair store restore" in run_play(capsys, root, "fake-2")
     assert run(capsys, root, "restore", "ids=fake-2", "--yes")[1] == "restored 1 episodes\n"
     assert run(capsys, root, "restore", "--yes")[1] == "restored 1 episodes\n"
     status, _, err = run(capsys, root, "restore", "--yes")

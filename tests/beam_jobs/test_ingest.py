@@ -61,6 +61,24 @@ def test_twice_is_once(tmp_path):
     assert len(list(log.glob("log-train*"))) == 5  # the source is as it was
 
 
+def test_copies_under_another_id_are_told_and_not_stored(tmp_path, capsys):
+    episodes = [testing.make_episode(seed) for seed in range(3)]
+    _record(tmp_path / "log", episodes)
+    renamed = [dataclasses.replace(e.metadata, episode_id=f"copy-{i}", timestamp=7) for i, e in enumerate(episodes)]
+    copies = [dataclasses.replace(e, metadata=metadata) for e, metadata in zip(episodes, renamed, strict=True)]
+    _record(tmp_path / "copies", [*copies, testing.make_episode(3)], "copies")
+    arguments = ["ingest", "--source", str(tmp_path / "log"), str(tmp_path / "copies"), "--store"]
+    assert cli.main([*arguments, str(tmp_path / "a")]) == 0
+    told = capsys.readouterr().out
+    assert "copies-train.tfrecord-00001" in told and "the steps of episode fake-1" in told
+    assert _ids(tmp_path / "a") == ["fake-0", "fake-1", "fake-2", "fake-3"]
+    summary = ingest(IngestConfig((tmp_path / "copies",), tmp_path / "a"))
+    assert (summary.added, summary.duplicates, summary.quarantined, summary.problems) == (0, 4, 0, ())
+    assert [of for _, of in summary.copies] == ["fake-0", "fake-1", "fake-2"]
+    assert cli.main([*arguments, str(tmp_path / "b"), "--keep-duplicates"]) == 0
+    assert len(_ids(tmp_path / "b")) == 7 and Store.open(tmp_path / "b").verify() == []
+
+
 def test_bad_episodes_are_quarantined_and_the_others_kept(tmp_path, capsys):
     episodes = [testing.make_episode(seed) for seed in range(5)]
     episodes[1].reward[2] = np.nan

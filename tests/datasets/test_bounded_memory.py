@@ -39,7 +39,7 @@ def _fill(path: Path, episodes: int) -> Store:
     episode = testing.make_episode(0, 100, ("basket_front_left", "wrist"), (64, 64))
     for number in range(episodes):
         metadata = dataclasses.replace(episode.metadata, episode_id=f"copy-{number}")
-        store.add(dataclasses.replace(episode, metadata=metadata), "fake")
+        store.add(dataclasses.replace(episode, metadata=metadata), "fake", keep_duplicates=True)
     store.publish()
     return store
 

@@ -33,7 +33,7 @@ def test_no_query_finds_it(thinned):
     assert {row.seed for row in thinned.query(thinned.parse("min_final=m1:0"))} == {0, 2, 4}
     facets = thinned.facets()
     assert facets["tag"] == {} and facets["dataset"] == {"even": 3} and facets["verdict"] == {"success": 3}
-    with pytest.raises(StoreError, match="'fake-1' is deleted: `armchair store restore ids=fake-1"):
+    with pytest.raises(StoreError, match="'fake-1' is deleted: see `armchair store restore"):
         thinned.read("fake-1")
 
 

@@ -1,8 +1,10 @@
 """What goes into the store comes out of it, once, unchanged, whatever is added beside it."""
 
+import concurrent.futures
 import dataclasses
 import itertools
 import json
+import multiprocessing
 import os
 import pickle
 import sqlite3
@@ -16,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import catalogue, curves, features
-from datasets.errors import ArmchairError, BadEpisodeError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, SameStepsError, StoreError
 from datasets.predictions import read_predictions, write_predictions
 from datasets.query import Query
+from datasets.shards import read_record
 from datasets.store import Added, Store
 from datasets.tables import tables
 from datasets.testing import make_episode
@@ -154,6 +157,94 @@ def test_a_lost_shard_is_not_replaced_by_another_episode(full):
         Store.open(full.root).add(small(9), "even")
     with pytest.raises(BadEpisodeError, match="is not there"):
         full.read(lost)
+
+
+def renamed(number, name, **metadata):
+    episode = small(number)
+    return dataclasses.replace(episode, metadata=dataclasses.replace(episode.metadata, episode_id=name, **metadata))
+
+
+def test_equal_steps_under_another_id_are_not_stored(full):
+    before = index_rows(full.root), sorted(full.root.rglob("*"))
+    copy = renamed(3, "copy", task_id="stack", timestamp=5, operator="eve", seed=99, tags="new")
+    for dataset in ("odd", "even", "elsewhere"):
+        with pytest.raises(SameStepsError, match="'copy' has the steps of episode 'fake-3'") as caught:
+            full.add(copy, dataset)
+        assert caught.value.episode_id == "fake-3"
+    full.delete(["fake-1"], "ann", "dropped")
+    with pytest.raises(SameStepsError, match="'fake-1'"):  # not a way back either
+        full.add(renamed(1, "copy"), "odd")
+    full.restore(["fake-1"], "ann")
+    rows = index_rows(full.root)
+    assert len(rows.pop("Notes")) == 2
+    assert rows == {name: there for name, there in before[0].items() if name != "Notes"}
+    assert [path for path in sorted(full.root.rglob("*")) if "notes" not in path.parts] == before[1]
+
+
+def test_equal_steps_can_be_kept(full):
+    assert full.add(renamed(3, "copy"), "odd", keep_duplicates=True) is Added.ADDED
+    assert full.add(renamed(3, "copy"), "odd") is Added.DUPLICATE
+    rows = {row.episode_id: row.content_hash for row in full.query(Query())}
+    assert rows["copy"] == rows["fake-3"] and len(set(rows.values())) == 5
+    before = index_rows(full.root)
+    assert full.rebuild_index().problems == ()
+    assert index_rows(full.root) == before
+
+
+def changed(field, index, value):
+    episode = small(0)
+    fields = dict(episode.step_fields())
+    fields[field][index] = value
+    return episode
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed("observation/sawyer/joints/angle", (1, 2), 0.5), changed("action", (0, 0), 0.5),
+        changed("reward", 0, 0.5), changed("discount", 1, 0.5), changed("progress", 2, 0.25),
+        small(0, num_steps=4), small(0, terminal=True), small(0, success=False),
+    ],
+)  # fmt: skip
+def test_any_other_step_is_another_content(store, other):
+    store.add(small(0), "fake")
+    metadata = dataclasses.replace(other.metadata, episode_id="other")
+    assert store.add(dataclasses.replace(other, metadata=metadata), "fake") is Added.ADDED
+
+
+@pytest.mark.parametrize("cameras", [("wrist",), ()])
+def test_the_content_hash_is_of_what_is_stored(store, cameras):
+    """The same from the episode in memory, from its shard, and from what was read and is stored elsewhere."""
+    store.add(make_episode(0, 3, cameras), "fake")
+    (row,) = store.query(Query())
+    assert len(row.content_hash) == 64 and row.content_hash == features.content_hash(read_record(row.path))
+    store.rebuild_index()
+    assert store.query(Query()) == [row]
+    again = store.read(row)
+    renamed = dataclasses.replace(again, metadata=dataclasses.replace(again.metadata, episode_id="again"))
+    with pytest.raises(SameStepsError, match="'fake-0'"):
+        store.add(renamed, "elsewhere")
+    assert store.datasets() == ("fake",)
+
+
+def add_copies(root, first):
+    store = Store.open(root)
+    said = []
+    for number in range(10):
+        try:
+            said.append(str(store.add(renamed(number, f"copy-{first}-{number}"), f"set{first}")))
+        except SameStepsError as error:
+            said.append(error.episode_id)
+    return said
+
+
+def test_of_writers_that_race_with_equal_steps_one_wins(store):
+    with concurrent.futures.ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        said = list(pool.map(add_copies, [store.root] * 3, range(3)))
+    stored = {row.seed: row.episode_id for row in store.query(Query())}
+    assert len(stored) == store.count(Query()) == 10
+    for number in range(10):
+        assert sorted(words[number] for words in said) == sorted(["added", stored[number], stored[number]])
 
 
 # Reward sequences
