@@ -105,7 +105,7 @@ class Store:
 
     # Episodes
 
-    def add(self, episode: Episode, dataset: str, keep_duplicates: bool = False) -> Added:
+    def add(self, episode: Episode, dataset: str, keep_duplicates: bool = True) -> Added:
         """Stores an episode for ever. `publish` after the last one of a batch.
 
         Args:

@@ -169,11 +169,11 @@ def test_equal_steps_under_another_id_are_not_stored(full):
     copy = renamed(3, "copy", task_id="stack", timestamp=5, operator="eve", seed=99, tags="new")
     for dataset in ("odd", "even", "elsewhere"):
         with pytest.raises(SameStepsError, match="'copy' has the steps of episode 'fake-3'") as caught:
-            full.add(copy, dataset)
+            full.add(copy, dataset, keep_duplicates=False)
         assert caught.value.episode_id == "fake-3"
     full.delete(["fake-1"], "ann", "dropped")
     with pytest.raises(SameStepsError, match="'fake-1'"):  # not a way back either
-        full.add(renamed(1, "copy"), "odd")
+        full.add(renamed(1, "copy"), "odd", keep_duplicates=False)
     full.restore(["fake-1"], "ann")
     rows = index_rows(full.root)
     assert len(rows.pop("Notes")) == 2
@@ -182,7 +182,7 @@ def test_equal_steps_under_another_id_are_not_stored(full):
 
 
 def test_equal_steps_can_be_kept(full):
-    assert full.add(renamed(3, "copy"), "odd", keep_duplicates=True) is Added.ADDED
+    assert full.add(renamed(3, "copy"), "odd") is Added.ADDED
     assert full.add(renamed(3, "copy"), "odd") is Added.DUPLICATE
     rows = {row.episode_id: row.content_hash for row in full.query(Query())}
     assert rows["copy"] == rows["fake-3"] and len(set(rows.values())) == 5
@@ -209,7 +209,8 @@ def changed(field, index, value):
 def test_any_other_step_is_another_content(store, other):
     store.add(small(0), "fake")
     metadata = dataclasses.replace(other.metadata, episode_id="other")
-    assert store.add(dataclasses.replace(other, metadata=metadata), "fake") is Added.ADDED
+    copy = dataclasses.replace(other, metadata=metadata)
+    assert store.add(copy, "fake", keep_duplicates=False) is Added.ADDED
 
 
 @pytest.mark.parametrize("cameras", [("wrist",), ()])
@@ -223,7 +224,7 @@ def test_the_content_hash_is_of_what_is_stored(store, cameras):
     again = store.read(row)
     renamed = dataclasses.replace(again, metadata=dataclasses.replace(again.metadata, episode_id="again"))
     with pytest.raises(SameStepsError, match="'fake-0'"):
-        store.add(renamed, "elsewhere")
+        store.add(renamed, "elsewhere", keep_duplicates=False)
     assert store.datasets() == ("fake",)
 
 
@@ -232,12 +233,13 @@ def add_copies(root, first):
     said = []
     for number in range(10):
         try:
-            said.append(str(store.add(renamed(number, f"copy-{first}-{number}"), f"set{first}")))
+            said.append(str(store.add(renamed(number, f"copy-{first}-{number}"), f"set{first}", False)))
         except SameStepsError as error:
             said.append(error.episode_id)
     return said
 
 
+@only_databases
 def test_of_writers_that_race_with_equal_steps_one_wins(store):
     with concurrent.futures.ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
         said = list(pool.map(add_copies, [store.root] * 3, range(3)))
