@@ -22,7 +22,7 @@ STAGES: Mapping[str, str] = {
     "collect": "record episodes with a scripted expert or a policy",
     "ingest": "put recorded episodes, or anybody's logs, into a store; ingest inspect: look into them",
     "export": "write episodes in a format that others read: rlds, robomimic, lerobot, mp4",
-    "store": "look into a store: ls, info, query, save, saved, verify, rebuild-index, backup",
+    "store": "look after a store: ls, info, query, save, delete, restore, verify, rebuild-index, ...",
     "validate": "look at every number and picture of a data set, and tell what is wrong",
     "stats": "describe a data set: statistics, and a page with plots and videos",
     "play": "turn an episode into a video, with its rewards under the picture",
