@@ -206,19 +206,22 @@ class TestEpisodes:
 
 
 def test_ingest_takes_both_layouts(tmp_path):
-    steps = [_episode(n, terminal=n == 0) for n in range(3)]
-    _write(tmp_path / "rlu/dm_control_suite/walker_walk", [_stretches(s) for s in steps])
+    steps = {
+        "walker_walk": [_episode(n, terminal=n == 0) for n in range(3)],
+        "cartpole_swingup": [_episode(n, terminal=n == 3) for n in range(3, 6)],
+    }
+    _write(tmp_path / "rlu/dm_control_suite/walker_walk", [_stretches(s) for s in steps["walker_walk"]])
     summary = ingest(IngestConfig((tmp_path / "rlu",), tmp_path / "store"))
     assert (summary.added, summary.quarantined) == (3, 0)
-    records = [_record(_arrivals(s), episode_id=n, timestamp=0) for n, s in enumerate(steps)]
+    records = [_record(_arrivals(s), episode_id=n, timestamp=0) for n, s in enumerate(steps["cartpole_swingup"])]
     _write(tmp_path / "rlu/dm_control_suite_episodes/cartpole_swingup", [records])
     again = ingest(IngestConfig((tmp_path / "rlu",), tmp_path / "store"))
     assert (again.added, again.duplicates) == (3, 3)
     store = Store.open(tmp_path / "store")
     assert store.datasets() == ("rlu_cartpole_swingup", "rlu_walker_walk")
-    for task in ("cartpole_swingup", "walker_walk"):
+    for task, recorded in steps.items():
         for episode in store.read_many(store.query(Query(task_id=task))):
-            _assert_same(episode, _match(episode, steps))
+            _assert_same(episode, _match(episode, recorded))
 
 
 def _match(episode, candidates):
