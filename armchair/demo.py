@@ -10,38 +10,26 @@ OUT/reward/       run of the reward model     OUT/report.html      what to look 
 ```
 """
 
-import contextlib
 import dataclasses
 import enum
-import multiprocessing
-import shlex
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from armchair import stages
+from armchair.stages import DATASET, ENCODER, WITHOUT
 from datasets.console import console
 from datasets.presets import ObservationPreset
 from datasets.query import Query
 from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
-from pipeline.batch_rl.config import BcTraining, CrrConfig, CrrTraining, PolicyConfig, Training
-from pipeline.config import EncoderConfig
+from pipeline.batch_rl.config import BcTraining, CrrTraining, Training
 from pipeline.reward_learning.config import RankingConfig
-from robot.env import CellConfig
-from robot.evaluate import Evaluation
 from robot.plan import PlanLine
 
 TASK = "lift_green"
-DATASET = "recorded"
-WORKERS = 2  # processes that drive the simulator
-EVALUATION_SEED = 1_000_000  # far from every seed of a recording
-CAMERAS = ("basket_front_left", "wrist")  # one sees the lift, one the grasp; a third would only cost time
 CLOCK = AnnotatorConfig(by_time=True, distortion=0, tremble=0, lag=0, mistakes=0, user="clock")
-ENCODER = EncoderConfig((8, 16, 32), blocks=1)  # a quarter of the default's cost, and as accurate on these pictures
-# What a policy does without: sensors that mostly tell how the arm shook under the expert's noise.
-WITHOUT = ("sawyer/joints", "sawyer/tcp", "wrist")
 _LOOKED_AT = 20  # episodes of a log, to find out which cameras see
 
 
@@ -115,17 +103,6 @@ class Contender:
     training: Training
 
 
-@contextlib.contextmanager
-def stage(title: str, *command: object) -> Iterator[None]:
-    """Says what a stage does, a command that does the like, and how long it took."""
-    console.rule(f"[bold]{title}", align="left")
-    if command:
-        console.print(f"[dim]$ armchair {shlex.join(map(str, command))}", soft_wrap=True)
-    began = time.monotonic()
-    yield
-    console.print(f"[dim]{time.monotonic() - began:.0f} s")
-
-
 def run(config: DemoConfig) -> Path:
     """Runs the demo and returns the report's path.
 
@@ -149,19 +126,22 @@ def _on_cell(config: DemoConfig) -> Path:
     """The whole loop, on the simulated cell."""
     from armchair import demo_report
 
-    sizes, store = SIZES[config.preset], config.out / "store"
-    _collect(config, sizes)
-    _ingest(config.out / "logs", store)
-    _sketch(store, Query(task_id=TASK, dataset=DATASET), sizes.sketches, AnnotatorConfig(seed=config.seed))
-    model = _learn_reward(config, TASK, sizes.reward)
-    _annotate(store, model)
+    sizes, store, evaluated = SIZES[config.preset], config.out / "store", config.out / "evaluation"
+    stages.collect(config.out / "logs", sizes.plan, config.seed)
+    stages.ingest(config.out / "logs", store)
+    stages.sketch(store, Query(task_id=TASK, dataset=DATASET), sizes.sketches, AnnotatorConfig(seed=config.seed))
+    reward = dataclasses.replace(sizes.reward, seed=config.seed)
+    model = stages.learn_reward(config.out / "reward", store, TASK, reward)
+    stages.annotate(store, model)
     results = {}
     for contender in _contenders(config, TASK, model):
-        policy = _train(contender.training)
-        results[contender] = _evaluate(config, contender.name, policy)
-    _ingest(config.out / "evaluation", store)  # the loop closes
-    _annotate(store, model)
-    with stage("Report"):
+        policy = stages.train(contender.training)
+        results[contender] = stages.evaluate(
+            evaluated, contender.name, policy, TASK, sizes.evaluation_episodes, config.seed
+        )
+    stages.ingest(evaluated, store)  # the loop closes
+    stages.annotate(store, model)
+    with stages.stage("Report"):
         return demo_report.simulated(config.out / "report.html", store, model, TASK, results)
 
 
@@ -171,17 +151,17 @@ def _on_log(config: DemoConfig, source: Path) -> Path:
     from datasets.store import Store
 
     sizes, store = SIZES[config.preset], config.out / "store"
-    _ingest(source, store, config.task)
+    stages.ingest(source, store, config.task)
     shown, kept = (Query(task_id=config.task, split=split) for split in ("train", "test"))
-    _sketch(store, shown, sizes.sketches, AnnotatorConfig(config.seed, by_time=True))
+    stages.sketch(store, shown, sizes.sketches, AnnotatorConfig(config.seed, by_time=True))
     if Store.open(store).query(kept):
-        _sketch(store, kept, sizes.sketches, CLOCK)  # the reward model is judged by these
-    cameras = _seeing_cameras(store, shown)
-    model = _learn_reward(config, config.task, dataclasses.replace(sizes.reward, cameras=cameras))
-    _annotate(store, model)
+        stages.sketch(store, kept, sizes.sketches, CLOCK)  # the reward model is judged by these
+    reward = dataclasses.replace(sizes.reward, seed=config.seed, cameras=_seeing_cameras(store, shown))
+    model = stages.learn_reward(config.out / "reward", store, config.task, reward)
+    stages.annotate(store, model)
     contenders = _contenders(config, config.task, model)
-    policies = {contender: _train(contender.training) for contender in contenders}
-    with stage("Report"):
+    policies = {contender: stages.train(contender.training) for contender in contenders}
+    with stages.stage("Report"):
         return demo_report.logged(config.out / "report.html", store, model, config.task, policies)
 
 
@@ -197,11 +177,9 @@ def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
     }  # fmt: skip
     # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
     logged = "split=train" if config.source else f"dataset={DATASET}"
-    # A few thousand updates on a few hundred episodes. With the usual 100 updates between copies of the target networks
-    # the critic hardly gets anywhere; with beta 1, weights stay near 1; and a larger policy learns the noise by heart.
-    # BC was measured with both networks, does better with the larger one, and gets it.
-    method = CrrConfig(policy=PolicyConfig(layer_sizes=(128, 128)), target_period=25, beta=0.5)
-    learned = CrrTraining(out=runs / "crr_learned", query=logged, rewards=f"model:{model}", method=method, **shared)
+    crr: dict[str, Any] = {**shared, "query": logged, "method": stages.CRR}
+    learned = CrrTraining(out=runs / "crr_learned", rewards=f"model:{model}", **crr)
+    # BC was measured with CRR's smaller network too, does better with the larger one, and gets it.
     contenders = [
         Contender("bc", "BC", BcTraining(out=runs / "bc", query=logged, **shared)),
         Contender("crr_learned", "CRR, learned reward", learned),
@@ -211,40 +189,6 @@ def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
         true = dataclasses.replace(learned, out=runs / "crr_true", query=query, rewards="true")
         contenders.append(Contender("crr_true", "CRR, true reward", true))
     return contenders
-
-
-# Stages
-
-
-def _collect(config: DemoConfig, sizes: Sizes) -> None:
-    from robot.collect import CollectConfig, collect
-
-    out, example = config.out / "logs", sizes.plan[0]
-    who = ("--env", example.env, "--actor", example.actor, "--episodes", example.episodes)
-    with stage("Record", "collect", "--out", out, *who):
-        first = config.seed * 10_000  # each line of a plan has seeds of its own, in every run of the demo
-        plan = tuple(dataclasses.replace(line, seed=first + 1_000 * number) for number, line in enumerate(sizes.plan))
-        cell = CellConfig(cameras=CAMERAS)
-        collect(CollectConfig(out, plan, DATASET, workers=WORKERS, cell=cell))
-
-
-def _ingest(source: Path, store: Path, task: str = "") -> None:
-    from beam_jobs import ingest
-    from beam_jobs.config import IngestConfig
-    from datasets.readers.base import Defaults
-
-    with stage("Ingest", "ingest", "--source", source, "--store", store):
-        ingest.ingest(IngestConfig((source,), store, defaults=Defaults(task_id=task))).print()
-
-
-def _sketch(path: Path, query: Query, count: int, annotator: AnnotatorConfig) -> None:
-    from datasets.store import Store
-    from pipeline.annotate import sketch
-
-    task = query.task_id or ""
-    with stage("Sketch", "sketch", "simulate", "--store", path, "--task", task, "--count", count):
-        store = Store.open(path)
-        sketch.simulate(store, store.query(query, require=True), task, count, annotator)
 
 
 def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:
@@ -257,56 +201,3 @@ def _seeing_cameras(path: Path, query: Query) -> tuple[str, ...]:
         episode = store.read(row)
         seeing |= {k for k in episode.image_keys if features.decode_image(episode.observation[k][0]).any()}
     return tuple(sorted(seeing))
-
-
-def _learn_reward(config: DemoConfig, task: str, reward: RankingConfig) -> Path:
-    from datasets.store import Store
-    from pipeline import threads
-    from pipeline.reward_learning import train
-
-    threads.for_pictures()
-    out, store = config.out / "reward", config.out / "store"
-    with stage("Learn the reward", "reward", "train", "--store", store, "--task", task, "--out", out):
-        if (out / "model").exists():
-            return out / "model"
-        return train.train(Store.open(store), task, out, dataclasses.replace(reward, seed=config.seed))
-
-
-def _annotate(store: Path, model: Path) -> None:
-    from beam_jobs import annotate
-    from beam_jobs.config import AnnotateConfig
-
-    with stage("Annotate all history", "annotate", "--store", store, "--model", model):
-        annotate.annotate(AnnotateConfig(store, (model,))).print()
-
-
-def _train(training: Training) -> Path:
-    """In a process of its own: a learner wants other thread settings than everything else here."""
-    method = ("train", training.name, "--store", training.store, "--task", training.task, "--rewards", training.rewards)
-    with stage(f"Train {training.out.name}", *method, "--out", training.out):
-        if not (training.out / "last").exists():
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                pool.submit(train_alone, training).result()
-        return training.out / "last"
-
-
-def train_alone(training: Training) -> None:
-    """What the process does that trains a policy."""
-    from pipeline import threads
-    from pipeline.batch_rl import trainer
-
-    threads.for_dense_learners()
-    trainer.train(training)
-
-
-def _evaluate(config: DemoConfig, name: str, policy: Path) -> Evaluation:
-    from robot.evaluate import EvaluateConfig, evaluate
-
-    episodes, out = SIZES[config.preset].evaluation_episodes, config.out / "evaluation"
-    with stage(f"Evaluate {name}", "evaluate", "--policy", policy, "--env", TASK, "--episodes", episodes):
-        seed = EVALUATION_SEED + config.seed * 10_000  # the same initial states for every policy
-        cell = CellConfig(cameras=CAMERAS)
-        evaluation = evaluate(EvaluateConfig(TASK, f"policy:{policy}", episodes, seed, out, workers=WORKERS, cell=cell))
-        evaluation.save(config.out / "evaluation" / f"{name}.json")
-        console.print(str(evaluation))
-        return evaluation

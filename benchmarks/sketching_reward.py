@@ -56,7 +56,7 @@ def draw_in_the_page(store_path: Path, curves: dict[str, np.ndarray], task: str,
 
 def main(config: Config) -> None:
     """Runs the comparison."""
-    from armchair import demo
+    from armchair import demo, stages
     from beam_jobs import ingest
     from beam_jobs.config import IngestConfig
     from datasets.query import Query
@@ -73,7 +73,7 @@ def main(config: Config) -> None:
     base = root / "base"
     if not (base / "store").exists():
         plan = tuple(dataclasses.replace(line, seed=1_000 * number) for number, line in enumerate(sizes.plan))
-        collect(CollectConfig(base / "logs", plan, demo.DATASET, demo.WORKERS, CellConfig(cameras=demo.CAMERAS)))
+        collect(CollectConfig(base / "logs", plan, stages.DATASET, stages.WORKERS, CellConfig(cameras=stages.CAMERAS)))
         ingest.ingest(IngestConfig((base / "logs",), base / "store")).print()
     results: dict[str, list[float]] = {"simulated": [], "page": []}
     for seed in config.seeds:

@@ -33,7 +33,7 @@ class Config:
 
 def make_store(root: Path) -> None:
     """Records, sketches, learns and annotates."""
-    from armchair import demo
+    from armchair import stages
     from beam_jobs import annotate, ingest
     from beam_jobs.config import AnnotateConfig, IngestConfig
     from datasets.query import Query
@@ -52,14 +52,14 @@ def make_store(root: Path) -> None:
         PlanLine(_TASK, "random_watcher", 8, seed=2_000),
     )
     cell = CellConfig(cameras=("basket_front_left", "basket_front_right", "wrist"), image_size=(128, 128))
-    collect(CollectConfig(root / "logs", plan, "recorded", demo.WORKERS, cell))
+    collect(CollectConfig(root / "logs", plan, "recorded", stages.WORKERS, cell))
     ingest.ingest(IngestConfig((root / "logs",), root / "store")).print()
     store = Store.open(root / "store")
     rows = store.query(Query(task_id=_TASK))
     for seed, (user, count) in enumerate({"ada": 14, "grace": 9}.items()):  # of the same episodes: to be compared
         for episode in store.read_many(synthetic.choose_episodes(rows, count, seed=0)):
             store.add_sketch(synthetic.sketch(episode, _TASK, AnnotatorConfig(seed=seed, user=user)))
-    reward = RankingConfig(encoder=demo.ENCODER, steps=300, cameras=("pixels/basket_front_left",))
+    reward = RankingConfig(encoder=stages.ENCODER, steps=300, cameras=("pixels/basket_front_left",))
     model = train.train(store, _TASK, root / "reward", reward)
     annotate.annotate(AnnotateConfig(root / "store", (model,))).print()
 
