@@ -14,6 +14,7 @@ from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import BadEpisodeError, StoreError
 from datasets.index import among, insert_new
 from datasets.query import Query, split_of
+from datasets.schema import Verdict
 from datasets.shards import ShardDirectory, read_record
 from datasets.tables import (
     ARCHIVE_FILES,
@@ -51,6 +52,24 @@ _BATCH = 10_000  # rows sent to the database at once: some 20 MB
 
 FACETS = ("task_id", "tag", "policy_id", "source", "dataset", "robot", "episode_type", "verdict")
 """The conditions of a Query by which people choose."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The episodes of one task in one dataset, counted."""
+
+    dataset: str
+    task_id: str
+    episodes: int
+    steps: int
+    seconds: float  # by each episode's own rate
+    successes: int
+    failures: int
+    tests: int  # of the test split
+    policies: int  # that are named
+    first: int  # Unix seconds
+    last: int
+    robots: tuple[str, ...]
 
 
 def checksum(path: Path | UPath) -> str:
@@ -164,6 +183,37 @@ def count_facets(connection: sql.Connection) -> dict[str, dict[str, int]]:
         counted = counted.order_by(episodes.desc(), column)
         counts[name] = {row[0]: row[1] for row in connection.execute(counted)}
     return counts
+
+
+def count_groups(connection: sql.Connection) -> list[Group]:
+    """See `Store.groups`."""
+    episodes, shown = EPISODES.c, EPISODES.c.Deleted.is_(False)
+    key = (episodes.Dataset.label("dataset"), episodes.TaskId.label("task_id"))
+    named = sql.select(*key, episodes.Robot).where(shown).distinct().order_by(episodes.Robot)
+    robots: dict[tuple[str, str], list[str]] = {}
+    for dataset, task_id, robot in connection.execute(named):
+        robots.setdefault((dataset, task_id), []).append(robot)
+
+    def number(condition: sql.ColumnElement[bool]) -> sql.ColumnElement[int]:
+        return sql.func.sum(sql.case((condition, 1), else_=0))
+
+    numbers = {
+        "episodes": sql.func.count(),
+        "steps": sql.func.sum(episodes.NumSteps),
+        "seconds": sql.func.sum(episodes.NumSteps / episodes.ControlRateHz),
+        "successes": number(episodes.Verdict == Verdict.SUCCESS),
+        "failures": number(episodes.Verdict == Verdict.FAILURE),
+        "tests": number(episodes.Split == "test"),
+        "policies": sql.func.count(sql.func.nullif(episodes.PolicyId, "").distinct()),
+        "first": sql.func.min(episodes.Timestamp),
+        "last": sql.func.max(episodes.Timestamp),
+    }
+    columns = (*key, *(column.label(name) for name, column in numbers.items()))
+    counted = sql.select(*columns).where(shown).group_by(*key).order_by(*key)
+    return [
+        Group(**row, robots=tuple(robots[row["dataset"], row["task_id"]]))
+        for row in connection.execute(counted).mappings()
+    ]
 
 
 def count_rows(connection: sql.Connection) -> tuple[int, ...]:

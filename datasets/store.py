@@ -190,12 +190,14 @@ class Store:
             return connection.execute(query.count(connection, deleted)).scalar_one()
 
     def facets(self) -> dict[str, dict[str, int]]:
-        """What one can choose by: a condition of `Query` -> its values -> how many episodes, the most frequent first.
-
-        The conditions are `catalogue.FACETS`; the empty value is no choice.
-        """
+        """Each of `catalogue.FACETS` -> its values but the empty one, the most frequent first -> how many episodes."""
         with self._index.read() as connection:
             return catalogue.count_facets(connection)
+
+    def groups(self) -> list[catalogue.Group]:
+        """What there is: the episodes of each dataset and task counted, in the order of their names."""
+        with self._index.read() as connection:
+            return catalogue.count_groups(connection)
 
     def revision(self) -> tuple[int, ...]:
         """How many episodes, reward sequences and notes there are; none is ever lost, so it changes with the store."""

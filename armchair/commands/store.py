@@ -1,11 +1,9 @@
 """`armchair store create|ls|info|query|save|saved|delete|restore|verify|...`: makes a store, and looks after it."""
 
 import dataclasses
-import itertools
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +15,7 @@ from datasets.errors import ArmchairError
 from pipeline.annotate.config import login_name
 
 if TYPE_CHECKING:
-    from datasets.catalogue import EpisodeRow
+    pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,25 +186,16 @@ def _create(config: Create) -> None:
 
 
 def _ls(config: Ls) -> None:
-    from datasets.query import Query
     from datasets.store import Store
 
-    def group(row: "EpisodeRow") -> tuple[str, str]:
-        return row.dataset, row.task_id
-
-    entries = []
-    rows = sorted(Store.open(config.store).query(Query()), key=group)
-    for (dataset, task_id), members in itertools.groupby(rows, group):
-        part = list(members)
-        verdicts = Counter(row.verdict for row in part)
-        entries.append(
-            {
-                "dataset": dataset, "task": task_id, "episodes": len(part), "steps": sum(r.num_steps for r in part),
-                "hours": round(_hours(part), 3), "success": verdicts["success"], "failure": verdicts["failure"],
-                "robots": ", ".join(sorted({r.robot for r in part})),
-                "policies": len({r.policy_id for r in part} - {""}),
-            }
-        )  # fmt: skip
+    entries = [
+        {
+            "dataset": group.dataset, "task": group.task_id, "episodes": group.episodes, "steps": group.steps,
+            "hours": round(group.seconds / 3600, 3), "success": group.successes, "failure": group.failures,
+            "robots": ", ".join(group.robots), "policies": group.policies,
+        }
+        for group in Store.open(config.store).groups()
+    ]  # fmt: skip
     if config.json:
         _print_json(entries)
     else:
@@ -218,14 +207,17 @@ def _info(config: Info) -> None:
     from datasets.store import Store
 
     store = Store.open(config.store)
-    rows = store.query(Query())
+    groups = store.groups()
     files = [path.stat().st_size for path in config.store.rglob("*") if path.is_file()]
+    episodes, tests = sum(group.episodes for group in groups), sum(group.tests for group in groups)
+    hours = sum(group.seconds for group in groups) / 3600
+    first, last = min((group.first for group in groups), default=0), max((group.last for group in groups), default=0)
     facts = {
-        "episodes": f"{len(rows):,} in {len(store.datasets())} datasets",
+        "episodes": f"{episodes:,} in {len(store.datasets())} datasets",
         "deleted": f"{store.count(Query(), deleted=True):,} more episodes, which no query finds",
-        "steps": f"{sum(row.num_steps for row in rows):,} ({_hours(rows):.1f} robot hours)",
-        "split": ", ".join(f"{n:,} {split}" for split, n in sorted(Counter(r.split for r in rows).items())),
-        "recorded": f"{_day(min(r.timestamp for r in rows))} to {_day(max(r.timestamp for r in rows))}" if rows else "",
+        "steps": f"{sum(group.steps for group in groups):,} ({hours:.1f} robot hours)",
+        "split": f"{tests:,} test, {episodes - tests:,} train",
+        "recorded": f"{_day(first)} to {_day(last)}" if groups else "",
         "disk": f"{sum(files) / 1e6:,.1f} MB in {len(files):,} files",
         "quarantine": f"{len(list(config.store.glob('quarantine/*.json'))):,} records",
     }
@@ -338,10 +330,6 @@ def _rebuild_index(config: RebuildIndex) -> None:
         f"indexed {counts.episodes:,} episodes, {counts.sketches:,} sketches, {counts.predictions:,} predictions, "
         f"{counts.notes:,} notes"
     )
-
-
-def _hours(rows: Iterable["EpisodeRow"]) -> float:
-    return sum(row.num_steps / row.control_rate_hz for row in rows) / 3600
 
 
 def _day(timestamp: int) -> str:

@@ -123,6 +123,23 @@ def test_facets_count_what_a_query_finds(store):
             assert store.count(Query(**{name: value})) == episodes
 
 
+def test_groups_count_every_episode_once(store):
+    rows, groups = store.query(Query()), store.groups()
+    assert [(g.dataset, g.task_id) for g in groups] == sorted({(row.dataset, row.task_id) for row in rows})
+    for group in groups:
+        members = [row for row in rows if (row.dataset, row.task_id) == (group.dataset, group.task_id)]
+        verdicts = [row.verdict for row in members]
+        assert group.episodes == len(members) and group.steps == sum(row.num_steps for row in members)
+        assert group.seconds == pytest.approx(sum(row.num_steps / row.control_rate_hz for row in members))
+        assert (group.successes, group.failures) == (verdicts.count("success"), verdicts.count("failure"))
+        assert group.tests == sum(row.split == "test" for row in members)
+        assert group.policies == len({row.policy_id for row in members} - {""})
+        assert (group.first, group.last) == (min(r.timestamp for r in members), max(r.timestamp for r in members))
+        assert group.robots == tuple(sorted({row.robot for row in members}))
+    store.delete([row.episode_id for row in rows if row.task_id == "stack"], "ada", "wrong camera")
+    assert {group.task_id for group in store.groups()} == {"lift_green"}
+
+
 def test_any_number_of_ids(store):
     ids = tuple(f"absent-{i}" for i in range(40_000)) + ("fake-3",)  # more than SQLite has parameters
     assert [row.episode_id for row in store.query(Query(ids=ids))] == ["fake-3"]
