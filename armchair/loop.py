@@ -45,7 +45,7 @@ class Sizes:
 
     plan: tuple[PlanLine, ...]
     sketches: int  # of the first round, all of episodes that succeed
-    hunted: int  # episodes that are sketched after a round; the paper's are 20 to 100
+    hunted: int  # episodes that are sketched after a round: our choice
     reward: RankingConfig
     policy_steps: int
     evaluation_episodes: int

@@ -19,7 +19,7 @@ class LoopCommand:
     """
 
     rounds: int = 3
-    """How often to learn a reward and a policy, and to try it out. The paper needed 2 or 3."""
+    """How often to learn a reward and a policy, and to try it out."""
     preset: str = "default"
     """How much of everything: default (6 minutes a round on two cores) or smoke (shows only that it runs)."""
     out: Path | None = None
