@@ -58,9 +58,8 @@ def test_the_page_compares_what_was_changed_on_the_same_seeds(tmp_path):
     assert "the random watcher" not in text
 
 
-@pytest.mark.parametrize(
-    ("study", "row"), [("smoke", "crr_memory"), pytest.param("smoke_pixels", "crr_pixels", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("study", "row"), [("smoke", "crr_memory"), ("smoke_pixels", "crr_pixels")])
 def test_the_study_runs(tmp_path, study, row):
     command = [sys.executable, "-m", "benchmarks.batch_rl", "--study", study, "--runs", tmp_path / "runs",
                "--results", tmp_path / "results"]  # fmt: skip
