@@ -53,11 +53,12 @@ def write(path: Path, store_path: Path, task: str, rounds: Sequence[Round]) -> P
 
 
 def figure(loops: Mapping[str, Sequence[Round]]) -> Figure:
-    """Success and ROC-AUC over the rounds; several loops (by a name for each) are drawn as thin lines of one panel."""
+    """Success and ROC-AUC over the rounds; several loops (by a name for each) share the panels."""
     drawn = Figure(figsize=(9, 3.2), layout="constrained")
     success, auc = drawn.subplots(1, 2)
-    for rounds in loops.values():
-        numbers = [r.number for r in rounds]
+    auc.axhline(0.5, color="#d0d0d0", linewidth=0.8)  # chance
+    for place, rounds in enumerate(loops.values()):
+        numbers = [r.number + 0.05 * (place - (len(loops) - 1) / 2) for r in rounds]  # side by side, to be seen
         low_high = [wilson(r.successes, r.episodes) for r in rounds]
         rates = [100 * r.success_rate for r in rounds]
         errors = [
