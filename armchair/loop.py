@@ -117,7 +117,7 @@ def run(config: LoopConfig) -> Path:
     for number in range(1, config.rounds + 1):
         console.rule(f"[bold]Round {number} of {config.rounds}")
         rounds.append(_round(config, number))
-        console.print(_told(rounds[-1]))
+        console.print(_told(rounds[-1]), soft_wrap=True)
     with stages.stage("Report"):
         report = loop_report.write(report, store, TASK, rounds)
     console.print(f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}")
