@@ -49,7 +49,7 @@ class CameraConfig:
     """Pictures a second that a device is asked for, likewise. Three times the control rate: the newest is fresh."""
 
     def __post_init__(self) -> None:
-        if not (min(*self.size, *self.capture) > 0 and self.rate > 0):
+        if not all(number > 0 for number in (*self.size, *self.capture, self.rate)):
             raise DriverError(f"size, capture and rate of the camera {self.device} must be greater than 0")
 
 
