@@ -31,7 +31,8 @@ from scipy.spatial.transform import Rotation
 
 from datasets import schema
 from datasets.episode import Episode
-from datasets.errors import ArmchairError, BadEpisodeError
+from datasets.errors import BadEpisodeError
+from datasets.yaml_file import load_yaml
 
 _FORBID = pydantic.ConfigDict(extra="forbid")
 _OBSERVATION = "observation/"
@@ -124,15 +125,7 @@ def load_mapping(path: Path) -> LogMapping:
     Raises:
       ArmchairError: if the file is absent, is no YAML, or is no mapping; says where.
     """
-    try:
-        return pydantic.TypeAdapter(LogMapping).validate_python(yaml.safe_load(path.read_text()) or {})
-    except OSError as error:
-        raise ArmchairError(f"the mapping {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ArmchairError(f"the mapping {path} is not YAML: {' '.join(str(error).split())}") from error
-    except pydantic.ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise ArmchairError(f"the mapping {path} cannot be used: {told}") from error
+    return load_yaml(path, LogMapping, "the mapping")
 
 
 def dump_mapping(mapping: LogMapping) -> str:

@@ -6,7 +6,8 @@ with record(env, directory, "my_arm", policy_id="teleop-anna") as env:
 ```
 The environment is wrapped in EnvLogger with a backend of our own. EnvLogger's TFDS backend keeps files open and writes
 an episode at the *next* reset, so that a crash loses finished episodes; ours writes at the LAST step, and each shard
-appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else.
+appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else. An arm that
+fails and was stopped by its safety filter leaves the episode up to there.
 """
 
 import contextlib
@@ -90,11 +91,22 @@ class RecordedEnvironment(envlogger.EnvLogger):
         self._started = EpisodeMetadata.now()
         return super().reset()
 
+    def step(self, action: Any) -> dm_env.TimeStep:
+        """Takes a step. If the arm fails in it, and a safety filter stops the arm, the step before is the last."""
+        try:
+            return super().step(action)
+        except Exception:
+            self._reset_next_step = True
+            if getattr(self._environment, "latched", "") and self._backend.has_steps:
+                self._backend.set_episode_metadata(self._describe(self._environment))
+            raise
+
     def _finish(self, timestep: dm_env.TimeStep, action: Any, env: dm_env.Environment) -> EpisodeMetadata | None:
         """Metadata once the episode is over; the backend writes the episode when it gets them."""
         del action
-        if not timestep.last():
-            return None
+        return self._describe(env) if timestep.last() else None
+
+    def _describe(self, env: dm_env.Environment) -> EpisodeMetadata:
         fields = {name: getattr(env, name) for name in ("task_id", "robot", "control_rate_hz") if hasattr(env, name)}
         fields |= {
             "episode_id": uuid.uuid4().hex,
@@ -135,6 +147,11 @@ class HeldBackend(BackendWriter):
                 f"the environment has {'a' if is_filtered else 'no'} safety filter, unlike when the dataset "
                 f"{self._dataset} was recorded: record into a dataset of another name"
             )
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether anything was done in the running episode."""
+        return len(self._steps) > 1
 
     def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
         if is_new_episode:

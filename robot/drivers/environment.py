@@ -34,6 +34,10 @@ class RobotConfig:
     max_age: float = 0.3
     """s that a measurement or a picture may be old: what is older was lost on the way, and the arm is stopped."""
 
+    def __post_init__(self) -> None:
+        if not all(value > 0 for value in (self.time_limit, self.control_rate_hz, self.dead_man, self.max_age)):
+            raise ArmchairError("time_limit, control_rate_hz, dead_man and max_age must be greater than 0")
+
 
 class RobotEnvironment(dm_env.Environment):
     """One arm at its own pace: an action is sent, and a control step later the observation is taken.

@@ -11,7 +11,6 @@ The end effector must be set up in Desk so that its frame lies between the finge
 """
 
 import contextlib
-import dataclasses
 import threading
 import time
 from typing import Any
@@ -20,33 +19,12 @@ import franky
 import numpy as np
 
 from robot.drivers.base import DriverError, State
+from robot.drivers.franka_config import FrankaConfig
 from robot.pacing import Clock
 
 _SETTLE = 5.0  # s that a motion may take to come to rest before another kind of motion
 _POLL = 0.02  # s between two looks at the hand
 _FINE = 2e-3  # m, less than which the hand does not bother to move
-
-
-@dataclasses.dataclass(frozen=True)
-class FrankaConfig:
-    """One arm."""
-
-    host: str
-    """Of its controller."""
-    home: tuple[float, ...] = (0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
-    """rad, where episodes begin: the maker's own ready pose, gripper pointing down."""
-    dynamics: float = 0.15
-    """Share of the arm's own limits of velocity, acceleration and jerk that it may use."""
-    max_torque: float = 20.0
-    """N m at each joint from the outside, above which the controller's reflex stops the arm: the maker's examples'."""
-    max_force: float = 20.0
-    """N (and N m) at the tool from the outside, likewise."""
-    gripper_speed: float = 0.1
-    """m/s of the opening: the hand's own limit."""
-    grasp_force: float = 20.0
-    """N with which the hand holds on; it can hold 70."""
-    has_gripper: bool = True
-    """Whether there is a Franka Hand; without one, the opening is what was commanded."""
 
 
 class FrankaDriver:
@@ -55,20 +33,21 @@ class FrankaDriver:
     name = "franka"
     stroke = 0.08  # m, the Franka Hand's
 
-    def __init__(self, config: FrankaConfig, clock: Clock = time):
-        """Connects, and sets the controller's limits.
+    def __init__(self, host: str, config: FrankaConfig | None = None, clock: Clock = time):
+        """Connects to the controller at `host`, and sets its limits.
 
         Raises:
           DriverError: nobody answers at the address, or the controller is not ready (Desk: FCI must be on).
         """
-        self._config, self._clock = config, clock
+        config = self._config = config or FrankaConfig()
+        self._clock = clock
         try:
-            self._robot = franky.Robot(config.host, realtime_config=franky.RealtimeConfig.Ignore)
+            self._robot = franky.Robot(host, realtime_config=franky.RealtimeConfig.Ignore)
             self._robot.relative_dynamics_factor = config.dynamics
             self._robot.set_collision_behavior([config.max_torque] * 7, [config.max_force] * 6)
-            self._hand = _Hand(franky.Gripper(config.host), config) if config.has_gripper else None
+            self._hand = _Hand(franky.Gripper(host), config) if config.has_gripper else None
         except franky.Exception as error:
-            raise DriverError(f"no Franka arm answers at {config.host} ({error}): is FCI on, in Desk?") from error
+            raise DriverError(f"no Franka arm answers at {host} ({error}): is FCI on, in Desk?") from error
         self._opening = self.stroke
         self._told, self._measured = -1, clock.monotonic()  # ms of the controller's last measurement, and ours
 

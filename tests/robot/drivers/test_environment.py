@@ -17,7 +17,7 @@ from robot.drivers.fake import HOME, SAFETY, STROKE, FakeCamera, FakeClock, Fake
 from robot.env import CellConfig, Safety, make_env
 from robot.limits import Box, SafetyConfig
 from robot.plan import PlanLine
-from robot.record import recorded
+from robot.record import record, recorded
 from robot.safety import EmergencyStopError, SafeEnvironment
 
 STILL = np.zeros(7, np.float32)
@@ -311,6 +311,34 @@ def test_a_stop_ends_the_whole_plan_and_keeps_what_was_recorded(tmp_path):
         collect(CollectConfig(tmp_path, plan))
     (episode,) = recorded(tmp_path, "recorded")
     assert episode.num_steps == 11 and "stopped" in episode.metadata.tags
+
+
+def test_an_arm_that_fails_leaves_its_episode_up_to_the_step_before(tmp_path):
+    with Bench() as bench, record(SafeEnvironment(bench.env, SAFETY), tmp_path, "broken") as recorder:
+        recorder.reset()
+        seen = [recorder.step(SIDEWAYS).observation["sawyer/pinch/pose"] for _ in range(5)]
+        bench.driver._faults = Faults(lost_after=0.0)
+        with pytest.raises(DriverError, match="the fake arm is gone"):
+            recorder.step(SIDEWAYS)
+        (episode,) = recorded(tmp_path, "broken")
+        assert not validate(episode).errors
+        assert episode.num_steps == 6 and episode.metadata.tags.endswith("stopped")
+        np.testing.assert_array_equal(episode.observation["sawyer/pinch/pose"][1:], seen)
+        assert episode.discount[-1] == 1 and not episode.is_terminal.any()
+        bench.driver._faults = Faults()
+        recorder.clear("ada")
+        assert recorder.step(STILL).first()  # as after any episode's end
+        recorder.step(STILL)
+    assert len(list(recorded(tmp_path, "broken"))) == 1  # what was closed was not finished
+
+
+def test_an_arm_that_fails_before_it_has_moved_leaves_nothing(tmp_path):
+    with Bench() as bench, record(SafeEnvironment(bench.env, SAFETY), tmp_path, "broken") as recorder:
+        recorder.reset()
+        bench.driver._faults = Faults(lost_after=0.0)
+        with pytest.raises(DriverError):
+            recorder.step(SIDEWAYS)
+    assert not list(recorded(tmp_path, "broken"))
 
 
 def test_limits_of_another_arm_are_its_own():

@@ -48,7 +48,7 @@ def server(tmp_path):
 @pytest.fixture
 def arm(server):
     """(the arm behind the safety filter, its driver)"""
-    driver = FrankaDriver(FrankaConfig(HOST))
+    driver = FrankaDriver(HOST)
     robot = RobotEnvironment(driver, {"wrist": FakeCamera(time, (16, 16))}, SAFETY, "task", RobotConfig(60))
     with SafeEnvironment(robot, SAFETY) as env:
         yield env, driver
@@ -77,7 +77,7 @@ def test_it_goes_home_follows_and_stops(arm):
     env, driver = arm
     start = env.reset().observation
     assert set(start) == set(env.observation_spec()) and start["gripper/opening"] == pytest.approx(0.08, abs=1e-3)
-    np.testing.assert_allclose(start["sawyer/joints/angle"], FrankaConfig(HOST).home, atol=5e-3)
+    np.testing.assert_allclose(start["sawyer/joints/angle"], FrankaConfig().home, atol=5e-3)
     for _ in range(20):
         observation = env.step(_act(x=0.5)).observation
     way = observation[POSE][:3] - start[POSE][:3]
@@ -171,8 +171,8 @@ def test_a_controller_that_falls_silent_ends_the_episode_which_stays_readable(se
 _CLIENT = """
 import sys, time
 import numpy as np
-from robot.drivers.franka import FrankaConfig, FrankaDriver
-driver = FrankaDriver(FrankaConfig("127.0.0.1"))
+from robot.drivers.franka import FrankaDriver
+driver = FrankaDriver("127.0.0.1")
 driver.home()
 while True:
     driver.move(np.array([0.05, 0, 0, 0, 0, 0]), 0.08, 0.3)
@@ -191,11 +191,11 @@ def test_a_killed_client_leaves_the_arm_still(server):
             assert client.stdout.readline() == "moving\n"
         client.kill()
     time.sleep(2)
-    driver = FrankaDriver(FrankaConfig(HOST))
+    driver = FrankaDriver(HOST)
     _still(driver)
     driver.close()
 
 
 def test_nobody_at_the_address_is_told():
     with pytest.raises(DriverError, match=r"no Franka arm answers at 127.0.0.1 .*: is FCI on"):
-        FrankaDriver(FrankaConfig(HOST))
+        FrankaDriver(HOST)
