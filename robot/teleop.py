@@ -10,6 +10,9 @@ with Teleoperation(store, make_env) as teleoperation:
 A thread of its own makes, steps, draws and closes the environment: an OpenGL context belongs to a thread, and whoever
 commands may be slow. The arm obeys the latest command while that is fresh, and stands still otherwise.
 
+With `start(..., policy=NAME)` a policy drives while the person says so, by `leave_to_policy()` again and again, and the
+person takes over by any command. Such an episode tells at every step who acted (`schema.ACTED_BY`).
+
 Nothing is in the store before `keep`. A crash, a lost arm or `close` loses the episode in hand and nothing else.
 """
 
@@ -23,7 +26,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import dm_env
 import numpy as np
@@ -31,19 +34,18 @@ import numpy as np
 from datasets import schema
 from datasets.episode import Episode
 from datasets.errors import ArmchairError
-from datasets.schema import Verdict
+from datasets.schema import ActedBy, Verdict
 from datasets.store import Store
-from robot.pacing import Pace, Stoppable
+from robot.actors import make_actor
+from robot.helm import Helm, TeleoperationError
+from robot.pacing import Clock, Pace, Stoppable
 from robot.record import HeldBackend, RecordedEnvironment, disk_errors
+from robot.types import Actor
 
 _log = logging.getLogger(__name__)
 
 MakeEnv = Callable[[str, int], dm_env.Environment]
 """From a task and a seed to an environment; called in the thread that drives it."""
-
-
-class TeleoperationError(ArmchairError):
-    """A wish that does not fit the moment, such as keeping an episode that is still running."""
 
 
 class Phase(enum.StrEnum):
@@ -61,6 +63,8 @@ class TeleoperationConfig:
 
     dataset: str = "demonstrations_{task}"
     """Where kept episodes go. A dataset a task, since tasks may have other observations."""
+    dagger_dataset: str = "dagger_{task}"
+    """Where those with a policy go: their steps also tell who acted."""
     patience: float = 0.3
     """Seconds without a command after which the arm stands still: three control steps at 10 Hz, so that a late message
     does not make it stutter, and never more than 5 cm at the cell's 0.15 m/s."""
@@ -85,7 +89,11 @@ class Status:
     elapsed_s: float = 0.0  # since the first command
     seconds_left: float = 0.0
     gripper_opening: float | None = None  # m; None where the environment does not tell
-    obeys: bool = False  # whether the last step followed a command; if not, none was fresh and the arm stood still
+    gripper_closing: bool = False  # whether the gripper was last told to close
+    policy_id: str = ""  # of the policy that drives if the person lets it; empty: there is none
+    acted_by: ActedBy = (
+        ActedBy.NOBODY
+    )  # whose wish the last step was; nobody's: none was fresh, and the arm stood still
     overruns: int = 0  # steps that took longer than a control period
     jitter_ms: float = 0.0  # 95th percentile of how late steps began
     is_success: bool | None = None  # the environment's own judgement of the end, once there is one
@@ -110,6 +118,7 @@ class Teleoperation:
         make_env: MakeEnv,
         config: TeleoperationConfig | None = None,
         observers: Sequence[Callable[[Moment], None]] = (),
+        clock: Clock = time,
     ):
         """Starts the thread; nothing moves yet.
 
@@ -118,12 +127,13 @@ class Teleoperation:
           make_env: makes the environment of each episode; it is closed when the episode has ended.
           config: see there.
           observers: called with each moment in the thread that drives, so they must be quick, and may not raise.
+          clock: by which commands grow stale and steps are taken.
         """
         self._store, self._make_env, self._config = store, make_env, config or TeleoperationConfig()
-        self._observers = tuple(observers)
+        self._observers, self._clock = tuple(observers), clock
         self._status = Status()
-        self._command: tuple[np.ndarray, float] | None = None  # the latest and when it came; replaced as a whole
-        self._action_size: int | None = None  # None while there is nothing to command
+        self._helm: Helm | None = None  # None while there is nothing to command
+        self._cast: tuple[_Role, Actor] | None = None  # the policy of the latest episode that had one
         self._requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
         self._unanswered: _Request | None = None
         self._open = threading.Lock()  # held while `_is_open` is looked at and acted upon
@@ -136,23 +146,26 @@ class Teleoperation:
         """How things stand."""
         return self._status
 
-    def start(self, task_id: str, operator: str, seed: int | None = None) -> None:
+    def start(self, task_id: str, operator: str, seed: int | None = None, policy: str = "") -> None:
         """Sets the scene for an episode; returns when it can be seen, which takes seconds the first time.
 
         Args:
           task_id: given to `make_env`.
           operator: the person who drives.
-          seed: of the environment; None: a random one.
+          seed: of the environment and the policy; None: a random one.
+          policy: who drives when the person says `leave_to_policy()`, by a name for `robot.actors.make_actor`; empty:
+            nobody.
 
         Raises:
           TeleoperationError: there is an episode in hand.
-          SpecMismatchError: the environment has other observations than the dataset.
-          ArmchairError: the environment cannot be made.
+          SpecMismatchError: the environment has other observations than the dataset, or than the policy wants.
+          ArmchairError: the environment or the policy cannot be made.
         """
-        self._ask(_Wish.START, _Start(task_id, operator, secrets.randbelow(2**31) if seed is None else seed))
+        role = _Role(task_id, policy) if policy else None
+        self._ask(_Wish.START, _Start(task_id, operator, secrets.randbelow(2**31) if seed is None else seed, role))
 
     def command(self, action: np.ndarray) -> None:
-        """What the arm is to do until the next command; ignored when there is no episode under way.
+        """What the arm is to do until the next wish; ignored when there is no episode under way.
 
         Args:
           action: float32[A] in [-1, 1].
@@ -160,13 +173,17 @@ class Teleoperation:
         Raises:
           TeleoperationError: it is something else; the arm goes on as if it had not come.
         """
-        size = self._action_size
-        if size is None:
-            return
-        action = np.asarray(action, np.float32)
-        if action.shape != (size,) or not (np.abs(action) <= 1).all():  # NaN is not <= 1
-            raise TeleoperationError(f"a command is not {size} numbers in [-1, 1]: send {size} numbers in [-1, 1]")
-        self._command = action, time.monotonic()
+        if (helm := self._helm) is not None:
+            helm.command(action)
+
+    def leave_to_policy(self) -> None:
+        """The policy is to drive until the next wish, for at most `patience`; ignored as a command would be.
+
+        Raises:
+          TeleoperationError: the episode has no policy.
+        """
+        if (helm := self._helm) is not None:
+            helm.leave_to_policy()
 
     def stop(self) -> None:
         """Ends the episode with one more step, in which the arm stands still. One without any step is discarded."""
@@ -215,7 +232,7 @@ class Teleoperation:
                 assert start is not None
                 try:
                     episode = self._drive(start.argument)
-                    self._reply(None if episode is None else self._settle(episode), Status())
+                    self._reply(None if episode is None else self._settle(start.argument, episode), Status())
                 except Exception as error:  # environments raise anything; the arm must be free again
                     self._lose(start.argument, error)
         except _Closed:
@@ -229,42 +246,52 @@ class Teleoperation:
 
     def _drive(self, start: "_Start") -> Episode | None:
         """Plays one episode; None if it was discarded."""
-        dataset = self._config.dataset.format(task=start.task_id)
+        dataset = self._dataset(start)
         spec = self._store.spec(dataset) if dataset in self._store.datasets() else None
         with contextlib.ExitStack() as stack:
             env = Stoppable(self._make_env(start.task_id, start.seed))
             stack.callback(env.close)
+            actor = self._actor(start, env)
             backend = HeldBackend(spec, dataset)
             stack.callback(backend.close)
-            recorded = RecordedEnvironment(env, backend, start.metadata(env))
+            recorded = RecordedEnvironment(env, backend, start.metadata(env, actor))
             period = 1 / getattr(env, "control_rate_hz", schema.CONTROL_RATE_HZ)
             status = Status(
-                Phase.READY, start.task_id, start.operator, start.seed, seconds_left=self._config.max_seconds
-            )
+                Phase.READY, start.task_id, start.operator, start.seed, seconds_left=self._config.max_seconds,
+                policy_id="" if actor is None else actor.policy_id,
+            )  # fmt: skip
             timestep = recorded.reset()
-            self._action_size, self._command = env.action_spec().shape[0], None
-            stack.callback(self._refuse_commands)
+            if actor is not None:
+                actor.act(timestep.observation)  # the first time takes long
+                actor.reset(start.seed)
+            helm = Helm(env.action_spec().shape[0], actor is not None, self._config.patience, self._clock)
+            self._helm = helm
+            stack.callback(self._let_go)
             self._show(status, timestep, env)
             self._reply(None)
-            while self._command is None:
-                if self._next({_Wish.STOP, _Wish.DISCARD}, until=time.monotonic() + period):
+            while not helm.was_taken:
+                if self._next({_Wish.STOP, _Wish.DISCARD}, until=self._clock.monotonic() + period):
                     return None
-            pace = Pace(period)
+            pace = Pace(period, self._clock)
             while not timestep.last():
                 request = self._next({_Wish.STOP, _Wish.DISCARD}, until=pace.due)
                 if request and request.wish is _Wish.DISCARD:
                     return None
                 if request or pace.elapsed >= self._config.max_seconds:
                     env.stop()
-                    self._refuse_commands()
-                    time.sleep(max(0.0, pace.due - time.monotonic()))
+                    helm.close()
+                    self._clock.sleep(max(0.0, pace.due - self._clock.monotonic()))
                 pace.begin()
-                action = self._fresh_command()
-                timestep = recorded.step(np.zeros(env.action_spec().shape, np.float32) if action is None else action)
+                # Asked at every step, whoever drives: a policy may have a memory, and what it saw belongs into it.
+                proposed = None if actor is None else actor.act(timestep.observation)
+                action, by = helm.choose(proposed)
+                env.acted_by = None if actor is None else by
+                timestep = recorded.step(action)
                 status = dataclasses.replace(
                     status, phase=Phase.RUNNING, t=status.t + 1, elapsed_s=pace.elapsed, overruns=pace.overruns,
                     seconds_left=max(0.0, self._config.max_seconds - pace.elapsed), jitter_ms=pace.jitter_ms(),
-                    gripper_opening=_opening(timestep), obeys=action is not None,
+                    gripper_opening=_opening(timestep), acted_by=by,
+                    gripper_closing=bool(action[-1] > 0 or (action[-1] == 0 and status.gripper_closing)),
                 )  # fmt: skip
                 self._show(status, timestep, env)
                 pace.end()
@@ -276,13 +303,26 @@ class Teleoperation:
         self._reply(None, dataclasses.replace(status, phase=Phase.ENDED, seconds_left=0.0, is_success=success))
         return backend.take()
 
-    def _settle(self, episode: Episode) -> str | None:
+    def _actor(self, start: "_Start", env: dm_env.Environment) -> Actor | None:
+        """The episode's policy at its beginning, if it has one; the latest is kept, since loading takes seconds."""
+        if start.role is None:
+            return None
+        if self._cast is None or self._cast[0] != start.role:
+            self._cast = start.role, make_actor(start.role.policy, start.seed, env)
+        self._cast[1].reset(start.seed)
+        return self._cast[1]
+
+    def _dataset(self, start: "_Start") -> str:
+        name = self._config.dataset if start.role is None else self._config.dagger_dataset
+        return name.format(task=start.task_id)
+
+    def _settle(self, start: "_Start", episode: Episode) -> str | None:
         """Waits for what is to become of an ended episode; its id if it was kept."""
         episode_id = episode.metadata.episode_id
         try:
             while (request := self._next({_Wish.KEEP, _Wish.DISCARD})) and request.wish is _Wish.KEEP:
                 metadata = dataclasses.replace(episode.metadata, verdict=str(Verdict(request.argument)))
-                dataset = self._config.dataset.format(task=self._status.task_id)
+                dataset = self._dataset(start)
                 try:
                     with disk_errors(f"episode {episode_id} could not be written to {dataset}", "keep it again"):
                         self._store.add(dataclasses.replace(episode, metadata=metadata), dataset)
@@ -312,7 +352,9 @@ class Teleoperation:
         """The next request for one of `wishes`; others are refused. None if there is none before `until`."""
         while True:
             try:
-                request = self._requests.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+                request = self._requests.get(
+                    timeout=None if until is None else max(0.0, until - self._clock.monotonic())
+                )
             except queue.Empty:
                 return None
             self._unanswered = request
@@ -342,15 +384,8 @@ class Teleoperation:
         for observer in self._observers:
             observer(Moment(status, timestep, pictures))
 
-    def _fresh_command(self) -> np.ndarray | None:
-        """The latest command unless it is stale: the dead-man's rule."""
-        command = self._command
-        if command is None or time.monotonic() - command[1] > self._config.patience:
-            return None
-        return command[0]
-
-    def _refuse_commands(self) -> None:
-        self._action_size = self._command = None
+    def _let_go(self) -> None:
+        self._helm = None
 
 
 class _Wish(enum.Enum):
@@ -365,17 +400,25 @@ _REFUSALS = {
 }
 
 
+class _Role(NamedTuple):
+    task_id: str
+    policy: str
+
+
 @dataclasses.dataclass(frozen=True)
 class _Start:
     task_id: str
     operator: str
     seed: int
+    role: _Role | None  # of the policy, if there is one
 
-    def metadata(self, env: dm_env.Environment) -> dict[str, Any]:
+    def metadata(self, env: dm_env.Environment, actor: Actor | None) -> dict[str, Any]:
         """What the environment does not know itself."""
+        kind = schema.EpisodeType.TELEOPERATION if actor is None else schema.EpisodeType.DAGGER
         return {
-            "task_id": getattr(env, "task_id", self.task_id), "episode_type": str(schema.EpisodeType.TELEOPERATION),
-            "policy_id": f"teleop-{self.operator}", "operator": self.operator, "seed": self.seed,
+            "task_id": getattr(env, "task_id", self.task_id), "episode_type": str(kind),
+            "policy_id": f"teleop-{self.operator}" if actor is None else actor.policy_id,
+            "operator": self.operator, "seed": self.seed,
         }  # fmt: skip
 
 
