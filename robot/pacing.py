@@ -29,8 +29,13 @@ class Pace:
 
     def __init__(self, period: float, clock: Clock = time):
         """`period` in seconds; the first moment is now."""
-        self._period, self._clock, self._late = period, clock, list[float]()
-        self._start = self.due = clock.monotonic()
+        self._period, self._clock = period, clock
+        self.start()
+
+    def start(self) -> None:
+        """Makes now the first moment."""
+        self._late = list[float]()
+        self._start = self.due = self._clock.monotonic()
         self.overruns = 0
 
     @property
