@@ -28,6 +28,14 @@ class EpisodeType(enum.StrEnum):
     DAGGER = "EPISODE_ROBOT_DAGGER"  # a controller with a person taking over
 
 
+class ActedBy(enum.StrEnum):
+    """Who chose an action, where a person may take over from a policy."""
+
+    PERSON = "person"
+    POLICY = "policy"
+    NOBODY = "nobody"  # the person had let go: the arm was to stand still
+
+
 class RewardType(enum.StrEnum):
     """What a reward sequence is. `REWARD_SKETCH` is Sketchy's own value."""
 
@@ -104,6 +112,9 @@ IS_SUCCESS = "is_success"  # bool: whether o_t solves the task
 # Step fields that a safety filter records; they belong to a_t, which is what the arm was made to do.
 COMMANDED_ACTION = "commanded_action"  # float32[A]: what the actor had asked for in o_t; 0 if that was no action at all
 INTERVENTION = "intervention"  # text: why a_t is something else, or why the arm was stopped; empty: it is not
+
+# A step field of episodes in which a person may take over from a policy (`EpisodeType.DAGGER`); it belongs to a_t.
+ACTED_BY = "acted_by"  # text: whose wish a_t is, one of `ActedBy`; empty at the last step
 
 
 def is_privileged(name: str) -> bool:

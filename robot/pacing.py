@@ -6,6 +6,8 @@ from typing import Any, Protocol
 import dm_env
 import numpy as np
 
+from datasets import schema
+
 
 class Clock(Protocol):
     """What time it is: the module `time`, or a simulated one (`robot.drivers.fake.FakeClock`)."""
@@ -27,8 +29,13 @@ class Pace:
 
     def __init__(self, period: float, clock: Clock = time):
         """`period` in seconds; the first moment is now."""
-        self._period, self._clock, self._late = period, clock, list[float]()
-        self._start = self.due = clock.monotonic()
+        self._period, self._clock = period, clock
+        self.start()
+
+    def start(self) -> None:
+        """Makes now the first moment."""
+        self._late = list[float]()
+        self._start = self.due = self._clock.monotonic()
         self.overruns = 0
 
     @property
@@ -71,6 +78,7 @@ class Stoppable(dm_env.Environment):
     def __init__(self, env: dm_env.Environment):
         """`env` serves one episode."""
         self._env, self._stopping = env, False
+        self.acted_by: schema.ActedBy | None = None  # whose wish the next action is, for the record; None: not to tell
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._env, name)

@@ -41,8 +41,9 @@ def record(env: dm_env.Environment, directory: Path | str, dataset_name: str, **
     The folder is a TFDS directory; it may be there already, and others may be recording into it. What the
     environment offers beyond `dm_env` is recorded too: methods `progress() -> float` and `is_success() -> bool`
     (per step, and as the episode's verdict), attributes `task_id`, `robot` and `control_rate_hz`, `tags` of the episode
-    that has just ended, and `executed`, what a safety filter made of the last action (`robot.safety.Executed`): then
-    the episode's actions are those that were executed, and what was commanded and why they differ are extras.
+    that has just ended, `acted_by`, whose wish the last action was (`schema.ActedBy`), and `executed`, what a safety
+    filter made of it (`robot.safety.Executed`): then the episode's actions are those that were executed, and what was
+    commanded and why they differ are extras.
 
     Args:
       env: with flat observations, `{"a/b": array}`; uint8[H, W, C] ones are kept as JPEG. Closed by the wrapper.
@@ -235,6 +236,8 @@ def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Ep
     if is_filtered:
         extras[schema.COMMANDED_ACTION] = _padded(np.stack([e.commanded for e in executed]))  # [T, A]
         extras[schema.INTERVENTION] = np.array([*(",".join(e.reasons) for e in executed), ""], object)  # [T]
+    if steps[-1].custom_data[schema.ACTED_BY] is not None:
+        extras[schema.ACTED_BY] = np.array([*(str(s.custom_data[schema.ACTED_BY]) for s in steps[1:]), ""], object)
     return Episode(
         metadata,
         observation={k: _stack([frame[k] for frame in frames]) for k in frames[0]},
@@ -261,7 +264,7 @@ def _judge(timestep: dm_env.TimeStep, action: Any, env: dm_env.Environment) -> d
     """What the environment says of o_t, and of the action that led to it; None where it says nothing."""
     del timestep, action
     judgement = {name: getattr(env, name)() if hasattr(env, name) else None for name in _EXTRAS}
-    return {**judgement, _EXECUTED: getattr(env, _EXECUTED, None)}
+    return judgement | {name: getattr(env, name, None) for name in (_EXECUTED, schema.ACTED_BY)}
 
 
 def _verdict(env: dm_env.Environment) -> schema.Verdict:

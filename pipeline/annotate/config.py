@@ -36,6 +36,9 @@ class ServerConfig:
     """Share of the episodes that a second person sketches too: from these is told how far people agree."""
     seed: int = 0
     """Decides the random order of the queue."""
+    policies: tuple[str, ...] = ()
+    """Who may drive in the Demonstrate view, for a person to take over from: policy:FOLDER for a trained policy, or
+    another actor as in `armchair collect --actor`."""
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for a number that makes no sense."""

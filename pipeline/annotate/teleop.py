@@ -1,9 +1,9 @@
 """Demonstrations in the browser: one arm, driven over a WebSocket by whoever holds it.
 
-From the page: `start`, `command` (again and again), `stop`, then `keep` or `discard`; the models below say what is in
-them. To the page: `{"type": "state", ...}` after every control step (`robot.teleop.Status`), `{"type": "kept",
-"episode_id": ...}`, `{"type": "error", "code": ..., "message": ...}`, and pictures as binary: one byte, the camera's
-index, then a JPEG.
+From the page: `start`, `command` or `leave_to_policy` (again and again), `stop`, then `keep` or `discard`; the models
+below say what is in them. To the page: `{"type": "state", ...}` after every control step (`robot.teleop.Status`),
+`{"type": "kept", "episode_id": ...}`, `{"type": "error", "code": ..., "message": ...}`, and pictures as binary: one
+byte, the camera's index, then a JPEG.
 
 Who starts an episode holds the arm until it is kept or discarded. Whose connection breaks loses arm and episode.
 """
@@ -64,6 +64,7 @@ class Start(_Message):
     type: Literal["start"]
     task_id: str = Field(max_length=100)
     seed: int | None = Field(None, ge=0, lt=2**31)
+    policy: str = Field("", max_length=500)  # one of `TeleopFacts.policies`; empty: the person drives alone
 
 
 class Command(_Message):
@@ -73,6 +74,12 @@ class Command(_Message):
     action: list[Annotated[float, Field(ge=-1, le=1)]] = Field(
         min_length=len(schema.ACTION_NAMES), max_length=len(schema.ACTION_NAMES)
     )
+
+
+class LeaveToPolicy(_Message):
+    """The policy drives until the next command, for at most 0.3 s."""
+
+    type: Literal["leave_to_policy"]
 
 
 class Stop(_Message):
@@ -94,9 +101,8 @@ class Discard(_Message):
     type: Literal["discard"]
 
 
-_MESSAGES: TypeAdapter[Start | Command | Stop | Keep | Discard] = TypeAdapter(
-    Annotated[Start | Command | Stop | Keep | Discard, Field(discriminator="type")]
-)
+_Wish = Start | Command | LeaveToPolicy | Stop | Keep | Discard
+_MESSAGES: TypeAdapter[_Wish] = TypeAdapter(Annotated[_Wish, Field(discriminator="type")])
 
 
 class Camera(BaseModel):
@@ -111,6 +117,7 @@ class TeleopFacts(BaseModel):
     """What can be driven here, and by whom it is."""
 
     tasks: list[str]
+    policies: list[str]  # who may drive, for a person to take over from
     cameras: list[Camera]  # in the order of their index
     control_rate_hz: float
     max_seconds: float
@@ -149,7 +156,8 @@ def router(state: AppState, make: MakeEnv = make_cell) -> APIRouter:
         """What can be driven here."""
         cameras = [Camera(name=name, away=away, right=right) for name, (away, right) in arm.views.items()]
         return TeleopFacts(
-            tasks=list(TASKS), cameras=cameras, control_rate_hz=schema.CONTROL_RATE_HZ, max_seconds=MAX_SECONDS,
+            tasks=list(TASKS), policies=list(state.config.policies), cameras=cameras,
+            control_rate_hz=schema.CONTROL_RATE_HZ, max_seconds=MAX_SECONDS,
             busy_by=arm.holder.user if arm.holder else None, unavailable=_unavailable(),
         )  # fmt: skip
 
@@ -198,9 +206,12 @@ class _Arm:
                 raise ArmchairError("there is an episode in hand: stop it, and keep or discard it first")
             where = " in another window" if self.holder.user == driver.user else ""
             raise _BusyError(f"busy by {self.holder.user}{where}: wait until that episode is kept or discarded")
+        if (policy := message.policy) and policy not in self._state.config.policies:  # a name may import modules
+            raise ArmchairError(f"there is no policy {policy!r} here: start the server with --policies {policy}")
         self.holder, self._loop = driver, asyncio.get_running_loop()
         try:
-            await asyncio.to_thread(lambda: self.teleoperation.start(message.task_id, driver.user, message.seed))
+            wish = (message.task_id, driver.user, message.seed, policy)
+            await asyncio.to_thread(lambda: self.teleoperation.start(*wish))
         except Exception:
             self.holder = None
             raise
@@ -297,7 +308,7 @@ class _Driver:
             except ArmchairError as error:
                 self.answer(type="error", code=getattr(error, "code", "refused"), message=str(error))
 
-    async def _do(self, message: Start | Command | Stop | Keep | Discard) -> None:
+    async def _do(self, message: _Wish) -> None:
         arm = self._arm
         if isinstance(message, Start):
             await current_user(self._socket)
@@ -307,6 +318,8 @@ class _Driver:
         match message:
             case Command():
                 arm.teleoperation.command(np.array(message.action, np.float32))
+            case LeaveToPolicy():
+                arm.teleoperation.leave_to_policy()
             case Stop():
                 await asyncio.to_thread(arm.teleoperation.stop)
             case Discard():

@@ -77,7 +77,7 @@ class RobotEnvironment(dm_env.Environment):
         self._over = True
         self._halted = self._closed = False
         self._steps, self._opening, self._sent = 0, driver.stroke, 0.0
-        self._pace = Pace(1 / self.control_rate_hz, clock)
+        self.pace = Pace(1 / self.control_rate_hz, clock)  # kept by `step`; who lets the first step wait starts it anew
         self._exit = StopOnExit(self.halt)
 
     @property
@@ -88,7 +88,7 @@ class RobotEnvironment(dm_env.Environment):
     @property
     def tags(self) -> str:
         """How well the pace was kept in this episode: steps that came too late, and 95 % of them at most how late."""
-        return f"overruns:{self._pace.overruns},jitter_ms:{self._pace.jitter_ms():.0f}" if self._steps else ""
+        return f"overruns:{self.pace.overruns},jitter_ms:{self.pace.jitter_ms():.0f}" if self._steps else ""
 
     def seed(self, seed: int) -> None:
         """An arm has none; that there is this method keeps the arm connected from episode to episode."""
@@ -96,6 +96,12 @@ class RobotEnvironment(dm_env.Environment):
     def halt(self) -> None:
         """Stops the arm now, and sends nothing to it before `recover`. From any thread, at any moment, ever again."""
         self._halted = True  # first: a step that is under way looks at it after sending
+        if not self._closed:
+            self._driver.stop()
+
+    def rest(self) -> None:
+        """Stops the arm between two episodes. It is not halted: the next `reset` moves it again."""
+        self._over = True
         if not self._closed:
             self._driver.stop()
 
@@ -115,7 +121,7 @@ class RobotEnvironment(dm_env.Environment):
         with self._halting():
             self._driver.home()
             self._opening = float(self._driver.state().opening)
-            self._pace = Pace(1 / self.control_rate_hz, self._clock)
+            self.pace.start()
             self._steps, self._over = 0, False
             return dm_env.restart(self._observe())
 
@@ -129,12 +135,12 @@ class RobotEnvironment(dm_env.Environment):
         if self._over:
             return self.reset()
         with self._halting():
-            self._pace.begin()
+            self.pace.begin()
             if not self._halted:
                 self._send(action)
             if self._halted:  # while it was sent
                 self._driver.stop()
-            self._pace.wait()
+            self.pace.wait()
             observation = self._observe()
         self._steps += 1
         self._over = self._halted or self._steps >= self._config.time_limit

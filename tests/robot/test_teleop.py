@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -22,77 +21,8 @@ from datasets.store import Store
 from robot.cell import rendering
 from robot.env import CellConfig, make_env
 from robot.record import record
-from robot.teleop import Phase, Teleoperation, TeleoperationConfig, TeleoperationError
-from robot.testing import FakeArm
-
-RATE = 50.0  # Hz: five times the cell's, for fast tests
-STILL, RIGHT = np.zeros(2, np.float32), np.array([0.1, 0], np.float32)
-
-
-class QuickArm(FakeArm):
-    control_rate_hz = RATE
-    work = 0.0  # seconds of a step
-
-    def __init__(self, seed=0, **options):
-        super().__init__(seed, **({"image_size": (16, 16), "time_limit": 10_000} | options))
-        self.closed = 0
-
-    def step(self, action):
-        time.sleep(self.work)
-        return super().step(action)
-
-    def close(self):
-        self.closed += 1
-
-
-class Bench:
-    """A teleoperation of quick arms on a store of its own, with all that it showed."""
-
-    def __init__(self, root: Path, make_env=lambda task, seed: QuickArm(seed), **config):
-        self.store = Store.create(root)
-        self.moments, self.arms = [], []
-        self._came = threading.Condition()
-        self.teleoperation = Teleoperation(
-            self.store, lambda *order: self._note(make_env(*order)), TeleoperationConfig(**config), [self._watch]
-        )
-
-    def _note(self, arm):
-        self.arms.append(arm)
-        return arm
-
-    def _watch(self, moment):
-        with self._came:
-            self.moments.append(moment)
-            self._came.notify_all()
-
-    def wait(self, condition, seconds=10):
-        """Until some moment fulfils the condition; returns it."""
-        with self._came:
-            assert self._came.wait_for(lambda: any(map(condition, self.moments)), seconds), self.moments[-1].status
-            return next(filter(condition, self.moments))
-
-    def drive(self, steps, action=RIGHT):
-        """Starts an episode and commands until it has some steps."""
-        self.teleoperation.start("fake_reach", "ada", seed=3)
-        while self.teleoperation.status.t < steps:
-            self.teleoperation.command(action)
-            time.sleep(0.2 / RATE)
-
-    def episodes(self):
-        return [self.store.read(row) for row in self.store.query(Query())]
-
-
-@pytest.fixture
-def bench(tmp_path):
-    benches = []
-
-    def make(*args, **options):
-        benches.append(Bench(tmp_path / "store", *args, **options))
-        return benches[-1]
-
-    yield make
-    for one in benches:
-        one.teleoperation.close()
+from robot.teleop import Phase, TeleoperationError
+from tests.robot.teleop_bench import RATE, RIGHT, STILL, QuickArm
 
 
 def test_a_kept_episode_is_what_was_done_with_the_persons_verdict(bench):
@@ -136,7 +66,7 @@ def test_without_a_fresh_command_the_arm_stands_still(bench):
     bench = bench(patience=0.1)
     bench.teleoperation.start("fake_reach", "ada")
     bench.teleoperation.command(RIGHT)
-    bench.wait(lambda m: m.status.phase == Phase.RUNNING and not m.status.obeys)
+    bench.wait(lambda m: m.status.phase == Phase.RUNNING and m.status.acted_by == schema.ActedBy.NOBODY)
     time.sleep(5 / RATE)
     bench.teleoperation.stop()
     bench.teleoperation.keep(Verdict.UNKNOWN)

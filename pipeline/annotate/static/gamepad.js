@@ -3,7 +3,7 @@
 import { STILL } from "./motion.js";
 
 const DEAD_ZONE = 0.15; // worn sticks rest this far from their middle
-const BUTTON = { A: 0, LB: 4, RB: 5, LT: 6, RT: 7, START: 9, UP: 12, DOWN: 13, LEFT: 14, RIGHT: 15 };
+const BUTTON = { A: 0, B: 1, LB: 4, RB: 5, LT: 6, RT: 7, START: 9, UP: 12, DOWN: 13, LEFT: 14, RIGHT: 15 };
 
 /** What does what, for the page. */
 export const GAMEPAD_MAP = [
@@ -12,6 +12,7 @@ export const GAMEPAD_MAP = [
   ["D-pad", "tilt"],
   ["A, or RT / LT", "gripper: other way, or close / open"],
   ["LB or RB", "fine, while held"],
+  ["B", "the policy drives, while held"],
   ["Start", "start, stop"],
 ];
 
@@ -19,7 +20,7 @@ export const GAMEPAD_MAP = [
 export class Gamepads {
   #before = new Set(); // buttons that were down
 
-  /** @returns {null | {id: string, motion: object, fine: boolean, pressed: Set<string>}} null: there is none */
+  /** @returns {null | {id: string, motion: object, fine: boolean, down: Set<string>, pressed: Set<string>}} null: there is none */
   poll() {
     const pad = [...(navigator.getGamepads?.() ?? [])].find((candidate) => candidate?.connected);
     if (!pad) {
@@ -35,7 +36,7 @@ export class Gamepads {
       ...STILL, right: x, away: -y, turn: -turn, up: -up, // sticks count down and right as positive
       tiltAway: down.has("UP") - down.has("DOWN"), tiltRight: down.has("RIGHT") - down.has("LEFT"),
     };
-    return { id: pad.id, motion, fine: down.has("LB") || down.has("RB"), pressed };
+    return { id: pad.id, motion, fine: down.has("LB") || down.has("RB"), down, pressed };
   }
 }
 

@@ -33,7 +33,7 @@ export function sum(...motions) {
  * @param {object} motion as STILL
  * @param {{away: number[], right: number[]}} view which way is away from the viewer, and which is right: unit vectors [x, y]
  * @param {boolean} fine slowly
- * @param {boolean} closed what the gripper is to be
+ * @param {boolean | null} closed what the gripper is to be; null: as it is
  */
 export function toAction(motion, view, fine, closed) {
   const speed = fine ? FINE : 1;
@@ -42,10 +42,13 @@ export function toAction(motion, view, fine, closed) {
   const [x, y] = [0, 1].map((i) => along * (motion.away * view.away[i] + motion.right * view.right[i]));
   // The fingers point down: about the axis to the right they turn away, about the one towards the viewer to the right.
   const [wx, wy] = [0, 1].map((i) => tilting * (motion.tiltAway * view.right[i] - motion.tiltRight * view.away[i]));
-  return [x, y, speed * motion.up, wx, wy, speed * motion.turn, closed ? 1 : -1];
+  return [x, y, speed * motion.up, wx, wy, speed * motion.turn, closed === null ? 0 : closed ? 1 : -1];
 }
 
-/** The keys that are held down. `onChange(code)` comes after each change, `onToggle` for the gripper's key. */
+/** The key that lets a policy drive while it is held. */
+export const POLICY_KEY = "KeyG";
+
+/** The keys that are held down. `onChange(code)` comes after each change, `onToggle` when the gripper's key goes down. */
 export class HeldKeys {
   #held = new Set();
   #listeners = [
@@ -93,13 +96,11 @@ export class HeldKeys {
     // With Ctrl, Alt or the command key it is the browser's, and some systems never tell that it was released.
     if (!this.owner.isDriving() || event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.target.closest?.(FIELDS) || document.querySelector("dialog[open]")) return;
-    if (code === "Space") {
-      event.preventDefault();
-      if (!event.repeat) this.owner.onToggle();
-    } else if (!(code in DRIVING_KEYS) && !code.startsWith("Shift")) return;
+    if (!(code in DRIVING_KEYS) && code !== "Space" && code !== POLICY_KEY && !code.startsWith("Shift")) return;
     event.preventDefault();
     if (event.repeat) return;
     this.#held.add(code);
+    if (code === "Space") this.owner.onToggle();
     this.owner.onChange();
   }
 

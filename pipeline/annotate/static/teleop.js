@@ -1,12 +1,14 @@
-// The view "Demonstrate": a person drives the simulated arm by keyboard or gamepad, and keeps the episodes worth keeping.
+// The view "Demonstrate": a person drives the arm by keyboard or gamepad, alone or taking over from a policy, and keeps the
+// episodes worth keeping.
 
 import { clear, el, formatTime } from "./dom.js";
 import { GAMEPAD_MAP, Gamepads } from "./gamepad.js";
-import { DRIVING_KEYS, HeldKeys, sum, toAction } from "./motion.js";
+import { DRIVING_KEYS, HeldKeys, POLICY_KEY, sum, toAction } from "./motion.js";
 
 const COMMAND_MS = 50; // two commands a control step, so that one may be late
 const NOT_SIGNED_IN = 4401; // close code of the server
 const KEYS = "Drive";
+const GRIPPER_BUTTONS = ["A", "RT", "LT"]; // held, they drive as Space does
 
 /** Mounts the view; leaving it lets the arm go, with what was not kept. */
 export async function mount(root, context) {
@@ -23,7 +25,7 @@ class Demonstrate {
   #state = { phase: "idle", t: 0, elapsed_s: 0, seconds_left: 0 };
   #socket = null;
   #moved = false; // whether this episode's clock has been started: nothing is commanded before
-  #closed = false; // what the gripper is to be
+  #closed = false; // what the gripper is to be; null: as the policy has left it
   #fine = false;
   #asked = false;
   #leaving = false;
@@ -66,10 +68,13 @@ class Demonstrate {
     const { facts, context } = this;
     const task = facts.tasks.includes(context.session.task_id) ? context.session.task_id : facts.tasks[0];
     this.task = el("select", {}, facts.tasks.map((name) => el("option", { value: name, selected: name === task }, name)));
+    this.policy = el("select", {}, el("option", { value: "" }, "me"),
+      facts.policies.map((name) => el("option", { value: name }, `${name}, and I take over`)));
     this.seed = el("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1, placeholder: "random", title: "The same number sets up the same scene" });
     this.go = context.keys.button("Start", "Enter", () => this.#startOrStop(), { group: KEYS, does: "Start, stop", class: "button primary" });
     this.switchView = context.keys.button("Other side", "C", () => this.#switchView(), { group: KEYS, does: "Look from the other side" });
     this.phase = el("span", { class: "chip phase", role: "status" });
+    this.driver = el("span", { class: "chip driver", role: "status" });
     this.canvases = facts.cameras.map(({ name }) => el("canvas", { width: 640, height: 480, role: "img", "aria-label": `Live picture, ${title(name)}` }));
     this.message = el("div", { class: "teleop-message", role: "status" });
     this.verdict = el("div", { class: "teleop-verdict", role: "group", "aria-label": "Is the task done?" });
@@ -84,7 +89,8 @@ class Demonstrate {
         el("div", { class: "teleop-main" },
           el("div", { class: "teleop-bar" },
             el("label", { class: "field" }, "Task", this.task), el("label", { class: "field" }, "Scene", this.seed),
-            this.go, this.phase),
+            facts.policies.length > 0 && el("label", { class: "field" }, "Who drives", this.policy),
+            this.go, this.phase, this.driver),
           this.stage, this.numbers),
         el("aside", { class: "teleop-side" },
           this.others,
@@ -108,7 +114,7 @@ class Demonstrate {
     const moving = el("div", {}, row("KeyQ", "KeyW", "KeyE", "KeyR"), row("KeyA", "KeyS", "KeyD", "KeyF"));
     const tilting = el("div", { class: "caps-tilt" }, row("ArrowUp"), row("ArrowLeft", "ArrowDown", "ArrowRight"));
     const rest = el("div", { class: "caps-row" }, cap("Shift", "Shift", "fine", "wide"), cap("Space", "Space", "gripper: close, open", "space"),
-      el("span", { class: "caps-note muted" }, "arrows tilt"));
+      this.facts.policies.length ? cap(POLICY_KEY, "G", "policy") : el("span", { class: "caps-note muted" }, "arrows tilt"));
     this.direction = el("p", { class: "muted caps-direction" });
     return el("div", { class: "caps" }, el("div", { class: "caps-rows" }, moving, tilting), rest, this.direction);
   }
@@ -120,6 +126,7 @@ class Demonstrate {
     }
     keys.add("Space", "Close or open the gripper", () => {}, KEYS);
     keys.add("Shift", "Fine: slowly, while held", () => {}, KEYS);
+    if (this.facts.policies.length) keys.add("G", "The policy drives, while held and until another key takes over", () => {}, KEYS);
     this.verdictButtons = [
       ["Success", "1", "success"], ["Failure", "2", "failure"], ["Not sure", "3", "unknown"],
     ].map(([label, key, verdict]) => Object.assign(
@@ -140,7 +147,7 @@ class Demonstrate {
     } catch {
       return this.#say("The server does not answer. Is `armchair sketch` still running?", "error");
     }
-    return this.#ask("start", { task_id: this.task.value, seed });
+    return this.#ask("start", { task_id: this.task.value, seed, policy: this.policy.value });
   }
 
   /** Sends a wish unless another waits for its answer: a key pressed twice is one wish. */
@@ -168,17 +175,24 @@ class Demonstrate {
   }
 
   #toggle() {
-    this.#closed = !this.#closed;
-    this.#command();
+    this.#closed = !(this.#closed ?? this.#state.gripper_closing);
   }
 
-  /** Tells the arm what keys and gamepad say, once they have said anything at all. */
+  /** Tells the arm what keys and gamepad say, once they have said anything at all. With none held, the arm stands still. */
   #command() {
-    const motion = sum(this.held.motion, ...(this.#pad ? [this.#pad.motion] : []));
-    this.#fine = this.held.fine || Boolean(this.#pad?.fine);
+    const pad = this.#pad;
+    const motion = sum(this.held.motion, ...(pad ? [pad.motion] : []));
+    this.#fine = this.held.fine || Boolean(pad?.fine);
     this.#light();
     if (!this.#driving) return;
-    this.#moved ||= this.#closed || Object.values(motion).some(Boolean);
+    const drives = this.held.isDown("Space") || GRIPPER_BUTTONS.some((name) => pad?.down.has(name)) || Object.values(motion).some(Boolean);
+    if (this.#state.policy_id && !drives && (this.held.isDown(POLICY_KEY) || pad?.down.has("B"))) {
+      this.#moved = true;
+      this.#closed = null; // who takes over, in the middle of a grasp perhaps, drops nothing
+      this.#send("leave_to_policy");
+      return;
+    }
+    this.#moved ||= drives;
     if (this.#moved) this.#send("command", { action: toAction(motion, this.facts.cameras[this.main], this.#fine, this.#closed) });
   }
 
@@ -188,7 +202,7 @@ class Demonstrate {
     this.#pad = pad;
     if (pad?.pressed.has("START")) this.#startOrStop();
     if (this.#driving && pad) {
-      if (pad.pressed.has("A")) this.#closed = !this.#closed;
+      if (pad.pressed.has("A")) this.#toggle();
       if (pad.pressed.has("RT")) this.#closed = true;
       if (pad.pressed.has("LT")) this.#closed = false;
     }
@@ -208,10 +222,10 @@ class Demonstrate {
     return this.#show();
   }
 
-  #enter({ phase, error, is_success: solved }) {
+  #enter({ phase, error, is_success: solved, policy_id: policy }) {
     if (phase === "ready") {
       this.#moved = this.#closed = false;
-      this.#say("Press a key to move. Time starts then.");
+      this.#say(policy ? "Hold G to let the policy drive, or press a key to move yourself. Time starts then." : "Press a key to move. Time starts then.");
     } else if (phase === "running") this.#say("");
     else if (phase === "ended") {
       const told = { true: "The simulator says: solved.", false: "The simulator says: not solved." }[solved] ?? "";
@@ -270,19 +284,23 @@ class Demonstrate {
   }
 
   #show() {
-    const { phase, elapsed_s: elapsed, seconds_left: left, gripper_opening: opening, obeys, overruns, jitter_ms: jitter } = this.#state;
+    const { phase, elapsed_s: elapsed, seconds_left: left, gripper_opening: opening, acted_by: by, policy_id: policy, overruns, jitter_ms: jitter } = this.#state;
     this.go.querySelector(".label").textContent = this.#driving ? "Stop" : "Start";
     this.go.disabled = phase === "ended";
-    this.task.disabled = this.seed.disabled = phase !== "idle";
+    this.task.disabled = this.seed.disabled = this.policy.disabled = phase !== "idle";
     this.verdict.hidden = phase !== "ended";
     for (const button of [...(this.verdictButtons ?? []), this.discard]) if (button) button.disabled = phase !== "ended";
     if (this.discard && this.#driving) this.discard.disabled = false;
     this.phase.textContent = { idle: "no episode", ready: "ready", running: "● recording", ended: "not saved yet" }[phase];
     this.phase.className = `chip phase ${phase}`;
+    this.driver.hidden = !(policy && phase === "running");
+    this.driver.textContent = { person: "you drive", policy: "the policy drives", nobody: "nobody drives" }[by] ?? "";
+    this.driver.className = `chip driver ${by}`;
+    this.stage.dataset.driver = this.driver.hidden ? "" : by;
     const facts = [
       ["Time", formatTime(elapsed)], ["Left", !this.#driving ? "–" : `${Math.ceil(left)} s`],
-      ["Gripper", opening == null ? "–" : `${this.#closed ? "closing" : "open"}, ${Math.round(opening * 1000)} mm`],
-      ["Arm", phase !== "running" ? "–" : obeys ? "obeys" : "stands still: no commands"],
+      ["Gripper", opening == null ? "–" : `${this.#closed ?? this.#state.gripper_closing ? "closing" : "open"}, ${Math.round(opening * 1000)} mm`],
+      ["Arm", phase !== "running" ? "–" : { person: "obeys", policy: `obeys ${policy}` }[by] ?? "stands still: no commands"],
       ["Rate", `${this.facts.control_rate_hz} Hz, ${(jitter ?? 0).toFixed(1)} ms late, ${overruns ?? 0} overruns`],
     ];
     this.numbers.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));

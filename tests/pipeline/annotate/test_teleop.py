@@ -25,6 +25,22 @@ from robot.env import make_env
 from robot.testing import FakeArm
 
 RIGHT = [0.1, 0, 0, 0, 0, 0, 0]
+POLICY = "tests.pipeline.annotate.test_teleop:Leftwards"
+
+
+class Leftwards:
+    """A policy."""
+
+    policy_id = "leftwards"
+
+    def __init__(self, seed):
+        pass
+
+    def reset(self, seed=None):
+        pass
+
+    def act(self, observation):
+        return np.array([-0.1, 0, 0, 0, 0, 0, 0], np.float32)
 
 
 class WideArm(FakeArm):
@@ -90,7 +106,7 @@ class Client:
 class Bench:
     def __init__(self, root, running, make):
         self.store = Store.create(root)
-        config = ServerConfig("lift_green", annotators=("ada", "bob"))
+        config = ServerConfig("lift_green", annotators=("ada", "bob"), policies=(POLICY,))
         self.state = AppState(self.store, config)
         app = FastAPI()
         app.state.armchair = self.state
@@ -142,6 +158,58 @@ def test_an_episode_from_start_to_store(bench):
     assert bench.facts()["busy_by"] is None
 
 
+def test_a_policy_drives_while_its_leave_comes_and_a_person_takes_over(bench):
+    client = bench.client()
+    client.send("start", task_id="lift_green", policy=POLICY)
+    assert client.receive_phase("ready")["policy_id"] == "leftwards"
+
+    def drive(until, type_, **content):
+        while True:
+            client.send(type_, **content)
+            state = client.receive(lambda message: message["type"] == "state")
+            if state["acted_by"] == until:
+                return
+
+    drive("policy", "leave_to_policy")
+    drive("person", "command", action=RIGHT)
+    drive("policy", "leave_to_policy")
+    client.receive(lambda message: message.get("acted_by") == "nobody")  # the page is silent: the arm stands still
+    client.send("stop")
+    client.receive_phase("ended")
+    client.send("keep", verdict="success")
+    client.receive()
+    (row,) = bench.rows()
+    episode = bench.store.read(row)
+    assert episode.metadata.episode_type == schema.EpisodeType.DAGGER and row.dataset == "dagger_lift_green"
+    assert (episode.metadata.policy_id, episode.metadata.operator) == ("leftwards", "ada")
+    wished = {"policy": -0.1, "person": 0.1, "nobody": 0, "": 0}
+    by = episode.extras[schema.ACTED_BY].tolist()
+    assert set(by) == set(wished) and list(map(wished.get, by)) == pytest.approx(episode.action[:, 0].tolist())
+
+
+def test_a_browser_chooses_among_the_policies_that_were_offered(bench):
+    client = bench.client()
+    client.send("start", task_id="lift_green", policy="os:system")
+    assert "--policies os:system" in client.receive()["message"]
+    client.drive(2)
+    client.send("leave_to_policy")
+    assert "no policy" in client.receive()["message"]
+
+
+def test_a_policy_does_not_drive_on_when_its_driver_is_gone(bench):
+    client = bench.client()
+    client.send("start", task_id="lift_green", policy=POLICY)
+    client.receive_phase("ready")
+    client.send("leave_to_policy")
+    client.receive(lambda message: message.get("acted_by") == "policy")
+    client.socket.socket.close()  # no goodbye
+    deadline = time.monotonic() + 10
+    while bench.facts()["busy_by"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not bench.rows() and bench.facts()["busy_by"] is None
+    bench.client("bob").drive(2)
+
+
 def test_success_is_not_told_before_the_end(bench):
     client = bench.client()
     client.drive(2)
@@ -152,7 +220,7 @@ def test_facts(bench):
     facts = bench.facts()
     assert facts["tasks"][:2] == ["reach_green", "lift_green"] and facts["control_rate_hz"] == 10
     assert [camera["name"] for camera in facts["cameras"]] == ["basket_front_left", "basket_front_right", "wrist"]
-    assert facts["busy_by"] is None and facts["unavailable"] is None
+    assert facts["busy_by"] is None and facts["unavailable"] is None and facts["policies"] == [POLICY]
     assert httpx.get(f"{bench.url}/api/teleop").status_code == 401
 
 
@@ -162,7 +230,12 @@ def test_the_arm_is_one_persons_at_a_time(bench):
     bob.send("start", task_id="lift_green")
     answer = bob.receive()
     assert answer["code"] == "busy" and "busy by ada" in answer["message"]
-    for wish in ({"type_": "command", "action": RIGHT}, {"type_": "stop"}, {"type_": "discard"}):
+    for wish in (
+        {"type_": "command", "action": RIGHT},
+        {"type_": "leave_to_policy"},
+        {"type_": "stop"},
+        {"type_": "discard"},
+    ):
         bob.send(**wish)
         assert bob.receive()["code"] == "not_driving"
     ada.send("start", task_id="lift_green")

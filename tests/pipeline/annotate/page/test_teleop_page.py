@@ -236,6 +236,35 @@ def test_a_gamepad_drives(window, demonstrate):
     assert episode.metadata.verdict == schema.Verdict.FAILURE
 
 
+def test_a_policy_drives_while_its_key_is_held_and_any_other_takes_over(window, make_store, serve, sign_in):
+    store = make_store(1)
+    page = sign_in(serve(store, policies=("expert:lift_green",)), route="#/demonstrate")
+    page.get_by_label("Scene").fill(str(SEED))
+    page.get_by_label("Who drives").select_option("expert:lift_green")
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text("Hold G to let the policy drive").wait_for()
+    assert len(window.actions) == 1  # of the reset
+    page.keyboard.down("g")
+    page.get_by_text("the policy drives", exact=True).wait_for()
+    window.wait_for(lambda action: np.abs(action[:6]).max() > 0 and action[6] == -1)  # it goes there, gripper open
+    page.keyboard.down("w")
+    page.get_by_text("you drive", exact=True).wait_for()
+    window.wait_for(lambda action: np.allclose(action[:2], AWAY, atol=1e-3) and action[6] == 0)  # nothing is dropped
+    page.keyboard.press("Space", delay=300)
+    window.wait_for(lambda action: action[6] == 1)
+    page.keyboard.up("w")
+    page.get_by_text("the policy drives", exact=True).wait_for()
+    page.keyboard.up("g")
+    window.wait_for(lambda action: not np.any(action))  # at once, not when the last wish is stale
+    page.evaluate("dispatchEvent(new Event('blur'))")
+    finish(page, "2")
+    page.get_by_text("Saved.").wait_for()
+    (row,) = store.query(Query(episode_type=schema.EpisodeType.DAGGER))
+    episode = store.read(row)
+    assert (row.dataset, row.operator, row.verdict) == ("dagger_lift_green", "ada", schema.Verdict.FAILURE)
+    assert {schema.ActedBy.POLICY, schema.ActedBy.PERSON} <= set(episode.extras[schema.ACTED_BY])
+
+
 def test_the_second_person_is_told_who_drives(window, make_store, serve, sign_in):
     served = serve(make_store(1), annotators=("ada", "bob"))
     ada, bob = (sign_in(served, user, route="#/demonstrate") for user in ("ada", "bob"))
