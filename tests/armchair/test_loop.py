@@ -63,6 +63,7 @@ def test_a_loop_without_rounds_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_rounds_from_nothing_though_killed(tmp_path, capsys):
     out = tmp_path / "run"
     command = ["loop", "--preset", "smoke", "--rounds", "2", "--out", str(out)]
