@@ -220,7 +220,7 @@ def _collect(config: DemoConfig, sizes: Sizes) -> None:
     from robot.collect import CollectConfig, collect
 
     out, example = config.out / "logs", sizes.plan[0]
-    who = ("--env", example.env, "--actor", example.actor, "--episodes", example.episodes)
+    who = ("--robot", example.env, "--policies", example.actor, "--episodes", example.episodes)
     with stage("Record", "collect", "--out", out, *who):
         first = config.seed * 10_000  # each line of a plan has seeds of its own, in every run of the demo
         plan = tuple(dataclasses.replace(line, seed=first + 1_000 * number) for number, line in enumerate(sizes.plan))
@@ -303,7 +303,7 @@ def _evaluate(config: DemoConfig, name: str, policy: Path) -> Evaluation:
     from robot.evaluate import EvaluateConfig, evaluate
 
     episodes, out = SIZES[config.preset].evaluation_episodes, config.out / "evaluation"
-    with stage(f"Evaluate {name}", "evaluate", "--policy", policy, "--env", TASK, "--episodes", episodes):
+    with stage(f"Evaluate {name}", "evaluate", "--policy", policy, "--robot", TASK, "--episodes", episodes):
         seed = EVALUATION_SEED + config.seed * 10_000  # the same initial states for every policy
         cell = CellConfig(cameras=CAMERAS)
         evaluation = evaluate(EvaluateConfig(TASK, f"policy:{policy}", episodes, seed, out, workers=WORKERS, cell=cell))
