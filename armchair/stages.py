@@ -53,7 +53,7 @@ def collect(out: Path, plan: Sequence[PlanLine], seed: int) -> None:
     from robot.collect import collect as run
 
     example = plan[0]
-    who = ("--env", example.env, "--actor", example.actor, "--episodes", example.episodes)
+    who = ("--robot", example.env, "--policies", example.actor, "--episodes", example.episodes)
     with stage("Record", "collect", "--out", out, *who):
         first = seed * 10_000
         lines = tuple(dataclasses.replace(line, seed=first + 1_000 * number) for number, line in enumerate(plan))
@@ -127,7 +127,7 @@ def evaluate(out: Path, name: str, policy: Path, task: str, episodes: int, seed:
     from robot.evaluate import EvaluateConfig
     from robot.evaluate import evaluate as run
 
-    with stage(f"Evaluate {name}", "evaluate", "--policy", policy, "--env", task, "--episodes", episodes):
+    with stage(f"Evaluate {name}", "evaluate", "--policies", policy, "--robot", task, "--episodes", episodes):
         first = EVALUATION_SEED + seed * 10_000  # the same initial states for every policy
         cell = CellConfig(cameras=CAMERAS)
         evaluation = run(EvaluateConfig(task, f"policy:{policy}", episodes, first, out, workers=WORKERS, cell=cell))

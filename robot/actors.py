@@ -1,5 +1,7 @@
 """Actors by name, as they are written in plans and on the command line."""
 
+from pathlib import Path
+
 import dm_env
 import numpy as np
 from dm_env import specs
@@ -8,7 +10,7 @@ from datasets.errors import ArmchairError
 from robot.adapters import resolve
 from robot.types import Actor
 
-FORMS = "expert:TASK, expert:TASK:NOISE, random_watcher, random, policy:FOLDER or module:factory"
+FORMS = "the folder of a policy, expert:TASK, expert:TASK:NOISE, random_watcher, random or module:factory"
 
 
 def make_actor(name: str, seed: int, env: dm_env.Environment) -> Actor:
@@ -19,7 +21,7 @@ def make_actor(name: str, seed: int, env: dm_env.Environment) -> Actor:
         `expert:TASK[:NOISE]`, a task's scripted expert with that standard deviation of noise on its actions;
         `random_watcher`, which goes to random places in the cell and opens and closes its gripper there;
         `random`, uniform within the action's bounds, for any environment;
-        `policy:FOLDER`, a trained policy;
+        `policy:FOLDER`, a trained policy; `FOLDER` is short for it where it is there and no other of these names;
         `module:factory`, a callable `factory(seed)` that returns a `robot.types.Actor`.
       seed: of its random numbers; every `reset(seed)` sets them anew.
       env: where it is to act.
@@ -40,13 +42,15 @@ def make_actor(name: str, seed: int, env: dm_env.Environment) -> Actor:
         return random_watcher(seed)
     if name == "random":
         return RandomActor(env.action_spec(), seed)
-    if kind == "policy":
+    if kind == "policy" and rest:
         from robot.policy import load_policy
 
         return load_policy(rest, env)
+    if Path(name).is_dir():
+        return make_actor(f"policy:{name}", seed, env)
     if rest:
         return resolve(name)(seed)
-    raise ArmchairError(f"there is no actor {name!r}: write {FORMS}")
+    raise ArmchairError(f"there is no actor {name!r}, and no such folder: write {FORMS}")
 
 
 class RandomActor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from robot.env import CellConfig, Safety
 from robot.loop import EpisodeSummary
+from robot.operators import Operator
 from robot.plan import PlanLine, Setting, play
 
 
@@ -23,9 +24,18 @@ class CollectConfig:
     workers: int = 1  # processes; 1: this one
     cell: CellConfig = dataclasses.field(default_factory=CellConfig)  # cameras and looks of the simulated cell
     safety: Safety = Safety.AUTO  # whether there is a safety filter between actor and arm
+    interleave: bool = False  # whether the lines of the plan take turns, in random order
+    arm: Path | None = None  # the file of a franka:HOST (`robot.drivers.arm_file`)
 
 
-def collect(config: CollectConfig) -> list[EpisodeSummary]:
-    """Records every planned episode that is not on disk yet, under a progress bar; see `robot.plan.play`."""
-    setting = Setting(config.out, config.dataset, config.cell, config.workers, config.safety)
-    return play(config.plan, setting, "collecting")
+def collect(config: CollectConfig, operator: Operator | None = None) -> list[EpisodeSummary]:
+    """Records every planned episode that is not on disk yet, under a progress bar; see `robot.plan.play`.
+
+    Args:
+      config: see there.
+      operator: whoever stands beside a real arm; a simulated one needs nobody.
+    """
+    setting = Setting(
+        config.out, config.dataset, config.cell, config.workers, config.safety, config.interleave, arm=config.arm
+    )
+    return play(config.plan, setting, "collecting", operator)

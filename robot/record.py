@@ -165,10 +165,15 @@ class HeldBackend(BackendWriter):
         """The episode is over."""
         self._finished, self._steps = to_episode(self._steps, data), []
 
+    @property
+    def finished(self) -> Episode:
+        """The finished episode."""
+        assert self._finished is not None, "no episode has finished"
+        return self._finished
+
     def take(self) -> Episode:
         """The finished episode, which is not kept any longer."""
-        assert self._finished is not None, "no episode has finished"
-        episode, self._finished = self._finished, None
+        episode, self._finished = self.finished, None
         return episode
 
     def close(self) -> None:
@@ -184,8 +189,13 @@ class HeldBackend(BackendWriter):
 class EpisodeBackend(HeldBackend):
     """Appends each finished episode to a `ShardDirectory`, which is made by its first one."""
 
-    def __init__(self, directory: Path | str, dataset_name: str):
+    def __init__(self, directory: Path | str, dataset_name: str, hold: bool = False):
         """Opens `directory/dataset_name/1.0.0` if it is there.
+
+        Args:
+          directory: where datasets live.
+          dataset_name: see `record`.
+          hold: whether a finished episode waits in memory until `keep`.
 
         Raises:
           StoreError: it is something else than a dataset.
@@ -194,27 +204,38 @@ class EpisodeBackend(HeldBackend):
         if not re.fullmatch("[a-z][a-z0-9_]*", dataset_name):
             raise ArmchairError(f"{dataset_name!r} cannot name a dataset: use small letters, digits and _ only")
         self.episode_ids: list[str] = []
-        self._name, self._path = dataset_name, dataset_path(directory, dataset_name)
+        self._name, self._path, self._hold = dataset_name, dataset_path(directory, dataset_name), hold
         self._shards = ShardDirectory(self._path) if self._path.exists() else None
         super().__init__(spec_of(self._shards.features) if self._shards is not None else None, self._path)
 
     def set_episode_metadata(self, data: EpisodeMetadata) -> None:
-        """The episode is over: writes it.
+        """The episode is over: writes it, unless it is to be held. Raises as `keep`."""
+        super().set_episode_metadata(data)
+        if not self._hold:
+            self.keep()
+
+    def keep(self, **changes: Any) -> Episode:
+        """Writes the finished episode and returns it.
+
+        Args:
+          **changes: fields of its metadata that have become known since it ended.
 
         Raises:
           ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk.
           BadEpisodeError: if it differs from the dataset's other episodes.
         """
-        super().set_episode_metadata(data)
         episode = self.take()
-        with disk_errors(f"episode {data.episode_id} could not be written to {self._path}", "record it again"):
+        episode = dataclasses.replace(episode, metadata=dataclasses.replace(episode.metadata, **changes))
+        episode_id = episode.metadata.episode_id
+        with disk_errors(f"episode {episode_id} could not be written to {self._path}", "record it again"):
             if self._shards is None:
                 self._shards = ShardDirectory.create(self._path, self._name, step_spec(episode))
                 self._spec = spec_of(self._shards.features)
             self._shards.append(serialize(episode, self._shards.features))
-        self.episode_ids.append(data.episode_id)
-        with disk_errors(f"episode {data.episode_id} is safe, but {self._path} could not be published", "record on"):
+        self.episode_ids.append(episode_id)
+        with disk_errors(f"episode {episode_id} is safe, but {self._path} could not be published", "record on"):
             self._shards.publish()
+        return episode
 
 
 def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Episode:

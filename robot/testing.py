@@ -5,11 +5,14 @@ episode loop and evaluation ask of an environment: several dtypes, optional pict
 Its name for `make_env` is `robot.testing:FakeArm`.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import dm_env
 import numpy as np
 from dm_env import specs
+
+from robot.operators import Question
 
 _STEP = 0.1  # the farthest that the point moves in one step along each axis; the square has side 1
 _CLOSE = 0.05  # solved within this distance of the target
@@ -127,6 +130,29 @@ class FakeExpert:
 def fake_novice(seed: int) -> FakeExpert:
     """Ends on the target in about four of ten episodes: good for tests of rates."""
     return FakeExpert(seed, noise=0.5)
+
+
+class FakeOperator:
+    """Whoever says yes to everything, and judges episodes by turns. Remembers what was asked and told."""
+
+    name = "ada"
+
+    def __init__(self, verdicts: str = "s"):
+        """`verdicts`: answers of `robot.campaign`, one a letter, over and over."""
+        self._verdicts = itertools.cycle(verdicts)
+        self.asked: list[Question] = []
+        self.told: list[str] = []
+
+    def ask(self, question: Question) -> str:
+        """Yes, the next verdict, or the Enter key."""
+        self.asked.append(question)
+        if "yes" in question.answers:
+            return "yes"
+        return next(self._verdicts) if "s" in question.answers else ""
+
+    def tell(self, text: str) -> None:
+        """Listens."""
+        self.told.append(text)
 
 
 def _band(place: float, size: int) -> slice:

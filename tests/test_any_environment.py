@@ -51,7 +51,7 @@ class Unsteady:
 def test_fetch_is_learned_from_its_log(tmp_path):
     pytest.importorskip("gymnasium_robotics", reason="the extra [envs] is not installed")
     logs, store = tmp_path / "logs", tmp_path / "store"
-    assert cli.main(["collect", "--out", f"{logs}", "--env", ENV, "--actor", ACTOR, "--episodes", "60"]) == 0
+    assert cli.main(["collect", "--out", f"{logs}", "--robot", ENV, "--policies", ACTOR, "--episodes", "60"]) == 0
     assert cli.main(["ingest", "--source", f"{logs}", "--store", f"{store}"]) == 0
     rows = Store.open(store).query(Query(task_id="fetch_reach"))
     logged = sum(row.verdict == Verdict.SUCCESS for row in rows) / len(rows)

@@ -1,34 +1,51 @@
-"""`armchair evaluate`: runs a policy and reports its success rate with an interval."""
+"""`armchair evaluate`: runs policies and reports their success rates with intervals."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from datasets import files
 from datasets.errors import ArmchairError
 from robot.env import CellConfig, Safety
-from robot.evaluate import EvaluateConfig, evaluate
+from robot.evaluate import EvaluateConfig, compare, differences
+from robot.operators import Terminal
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-    """Runs a policy and prints its success rate: "84.0 % (42/50, 95 % Wilson 71.5-91.7)"."""
+    """Runs policies and prints their success rates: "84.0 % (42/50, 95 % Wilson 71.5-91.7)".
 
-    policy: Path | None = None
-    """Folder of a trained policy."""
-    actor: str = ""
-    """Somebody else, instead of a policy: expert:TASK, expert:TASK:NOISE, random_watcher, random or module:factory."""
-    env: str = "lift_green"
-    """Task of the simulated cell, `module:factory` (dm_env or Gymnasium), or `gym:ID`."""
+    On a real arm this is a campaign. Somebody stands beside it, goes through a checklist before it moves, puts things
+    back before each episode, with pictures of how they were, and judges it afterwards without knowing who acted. It may
+    be stopped at any moment; the same command goes on there.
+    """
+
+    policies: Annotated[tuple[str, ...], tyro.conf.arg(aliases=("--policy",))] = ()
+    """Folders of trained policies; or others: expert:TASK, expert:TASK:NOISE, random_watcher, random, module:factory.
+    They act in turns, all with the same seeds."""
+    robot: str = "lift_green"
+    """Where: sim:TASK for the simulated cell, franka:HOST, module:factory (an arm of yours, dm_env or Gymnasium), or
+    gym:ID. TASK is short for sim:TASK."""
+    arm: Path | None = None
+    """With franka:HOST: the file that says where the arm may move, and which cameras there are."""
     episodes: int = EvaluateConfig.episodes
-    """How many."""
+    """How many of each policy."""
     seed: int = EvaluateConfig.seed
-    """Episode i has this seed + i."""
+    """Episode i of each policy has this seed + i; on a real arm, a seed names an initial condition."""
     out: Path | None = None
     """Record the episodes to OUT/DATASET/1.0.0 and, started again, play only those that are missing."""
     dataset: str = EvaluateConfig.dataset
     """Name of the recorded dataset: small letters, digits and _. Other observations or cameras want another name."""
+    initial: Path | None = None
+    """On a real arm: pictures of how episodes begin, such as OUT/campaign/initial of an earlier campaign; this one adds
+    to them. By default its own."""
+    operator: str = ""
+    """Who stands beside a real arm, for the episodes' metadata; by default the name of the account."""
+    report: Path | None = None
+    """Write a page with intervals, differences and videos to this HTML file."""
     result: Path | None = None
     """Write everything to this JSON file."""
     workers: int = EvaluateConfig.workers
@@ -39,13 +56,14 @@ class Evaluate:
 
 
 def main(args: list[str]) -> None:
-    """Runs the stage; prints the success rate."""
+    """Runs the stage; prints the success rates."""
     options = tyro.cli(Evaluate, args=args, prog="armchair evaluate")
-    if (options.policy is None) == (not options.actor):
-        raise ArmchairError("whom to evaluate? give either --policy FOLDER or --actor NAME")
+    if not options.policies:
+        raise ArmchairError("whom to evaluate? name at least one: --policies FOLDER")
+    first, *others = options.policies
     config = EvaluateConfig(
-        options.env,
-        options.actor or f"policy:{options.policy}",
+        options.robot,
+        first,
         options.episodes,
         options.seed,
         options.out,
@@ -53,8 +71,20 @@ def main(args: list[str]) -> None:
         options.workers,
         options.cell,
         options.safety,
+        options.initial,
+        options.arm,
     )
-    evaluation = evaluate(config)
+    evaluations = dict(zip(options.policies, compare(config, others, Terminal(options.operator)), strict=True))
+    gains = differences(list(evaluations.values()))
     if options.result is not None:
-        evaluation.save(options.result)
-    print(evaluation)
+        results = {name: evaluation.to_dict() for name, evaluation in evaluations.items()}
+        several = {"policies": results, "differences": [gain._asdict() for gain in gains]}
+        files.write_atomically(options.result, json.dumps(several if others else results[first], indent=2))
+    if options.report is not None:
+        from armchair import evaluation_report
+
+        evaluation_report.write(options.report, evaluations, options.out, options.dataset)
+    for name, evaluation in evaluations.items():
+        print(f"{name}: {evaluation}" if others else evaluation)
+    for gain in gains:
+        print(gain)

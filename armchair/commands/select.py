@@ -26,10 +26,10 @@ class Select(SelectConfig):
     The best policy of each run is copied to `RUN/best`, in place of what was chosen before; its card says why.
     """
 
-    env: str = ""
+    robot: str = ""
     """Also run every policy there, and tell how well the ranking foretold its success. A task of the simulated cell."""
     episodes: int = 50
-    """How many each, with `env`."""
+    """How many each, with `robot`."""
     result: Path | None = None
     """Write everything to this JSON file."""
 
@@ -45,7 +45,7 @@ def main(args: list[str]) -> None:
     kept = selection.keep_best(config, scores)
     entries: list[dict[str, Any]] = [dataclasses.asdict(score) | {"policy": str(score.policy)} for score in scores]
     result: dict[str, Any] = {"ranking": entries}
-    if config.env:
+    if config.robot:
         for entry, score in zip(entries, scores, strict=True):
             entry["success"] = _success(config, score.policy)
         known = {name: [entry for entry in entries if entry[name] is not None] for name in CRITERIA}
@@ -73,5 +73,5 @@ def _cell(value: Any) -> Any:
 def _success(config: Select, policy: Path) -> float:
     from robot.evaluate import EvaluateConfig, evaluate
 
-    evaluation = evaluate(EvaluateConfig(config.env, f"policy:{policy}", config.episodes))
+    evaluation = evaluate(EvaluateConfig(config.robot, f"policy:{policy}", config.episodes))
     return evaluation.mean_return if evaluation.success_rate is None else evaluation.success_rate

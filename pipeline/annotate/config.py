@@ -38,7 +38,7 @@ class ServerConfig:
     """Decides the random order of the queue."""
     policies: tuple[str, ...] = ()
     """Who may drive in the Demonstrate view, for a person to take over from: policy:FOLDER for a trained policy, or
-    another actor as in `armchair collect --actor`."""
+    another actor as in `armchair collect --policies`."""
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for a number that makes no sense."""

@@ -1,6 +1,6 @@
 """A fake arm behind the driver's protocol: CI's robot, with the troubles of real ones. No simulator, no files.
 
-    armchair collect --out runs/fake --env robot.drivers.fake:make_robot --actor random_watcher --episodes 5
+    armchair collect --out runs/fake --robot robot.drivers.fake:make_robot --policies random_watcher --episodes 5
 
 Its pinch point goes exactly where it is told, over a floor that pushes back; its joints are invented. Time is simulated
 unless it is given the module `time` as its clock.

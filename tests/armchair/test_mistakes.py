@@ -147,16 +147,19 @@ MISTAKES = {
     f"train crr --store store --out new --task {TASK} --rewards model:nowhere": "no rewards from model:nowhere",
     f"train crr --store store --out new --task {TASK} --rewards model:policy": "holds a policy, not a reward_model",
     f"train crr --store store --out new --task {TASK} --rewards banana": "rewards 'banana' are not known",
-    "evaluate --policy nowhere": "nowhere is not a policy",
-    "evaluate --policy reward --env robot.testing:FakeArm": "holds a reward_model, not a policy",
-    "evaluate --policy hollow --env robot.testing:FakeArm --out new": "hollow cannot be read",
+    "evaluate --policies random --robot franka:127.0.0.1": "give it with --arm FILE",
+    "evaluate --policies random --robot lift_green --arm arm.yaml": "describes a Franka arm, not 'lift_green'",
+    "evaluate --policies random --robot franka:127.0.0.1 --arm arm.yaml": "arm.yaml is not there",
+    "evaluate --policy nowhere": "there is no actor 'nowhere', and no such folder",
+    "evaluate --policy reward --robot robot.testing:FakeArm": "holds a reward_model, not a policy",
+    "evaluate --policy hollow --robot robot.testing:FakeArm --out new": "hollow cannot be read",
     # For another camera, or another environment
     "annotate --store store --model reward_of_wrist": "looks at pixels/wrist",
     f"reward train --store store --task {TASK} --out new --cameras pixels/wrist": "no camera pixels/wrist",
     "play --store store --episode fake-0 --cameras pixels/wrist --out x.mp4": "no camera 'pixels/wrist'",
-    "evaluate --policy policy --env lift_green --cell.cameras --out new": "wants arm/position",
+    "evaluate --policy policy --robot lift_green --cell.cameras --out new": "wants arm/position",
     "collect --out new --cell.cameras ceiling": "no camera ceiling",
-    "collect --out logs --env lift_green --cell.cameras": "in the dataset logs/recorded/1.0.0",
+    "collect --out logs --robot lift_green --cell.cameras": "in the dataset logs/recorded/1.0.0",
     # Models that cannot be compared
     "reward compare --store store --out new": "at least two reward models",
     "reward compare reward --store store --out new": "at least two reward models",
@@ -170,10 +173,10 @@ MISTAKES = {
     "annotate --store store --model reward --query task_id=juggle": "matches task_id=juggle",
     f"train bc --store store --out new --task {TASK} --query verdict=unknown": "matches verdict=unknown",
     # An unknown task, actor, preset, option or word
-    "collect --out new --env juggle": "no task 'juggle'",
-    "collect --out new --actor expert:juggle": "juggle",
-    "collect --out new --actor expert:lift_green:loud": "'loud'",
-    "evaluate --actor nobody": "no actor 'nobody'",
+    "collect --out new --robot juggle": "no task 'juggle'",
+    "collect --out new --policies expert:juggle": "juggle",
+    "collect --out new --policies expert:lift_green:loud": "'loud'",
+    "evaluate --policies nobody": "no actor 'nobody'",
     "sketch simulate --store store --task juggle": "no episode to sketch for 'juggle'",
     "reward train --store store --task juggle --out new": "no sketches for the task 'juggle'",
     "train bc --store store --out new --task juggle": "are for task episodes, but there are none",
@@ -265,6 +268,6 @@ def test_a_policy_that_breaks_down_stops_the_evaluation(home, capsys):
     card = export.load_card(home / "policy", "policy")
     export.save_model(home / "broken", broken, card)
     before = tree(home)
-    words = "evaluate --policy broken --env robot.testing:FakeArm --out new --result new.json"
+    words = "evaluate --policy broken --robot robot.testing:FakeArm --out new --result new.json"
     assert "made the action [nan nan]" in sentence(words, capsys)
     assert tree(home) == before

@@ -67,6 +67,7 @@ def test_a_dead_worker_is_one_sentence(tmp_path, monkeypatch):
         ("expert:fly", "no expert for 'fly'"),
         ("expert:lift_green:much", "'much'"),
         ("policy:nowhere", "nowhere is not a policy"),
+        (".", "is not a policy"),
         ("robot.testing:Nobody", "no 'Nobody'"),
     ],
 )

@@ -117,7 +117,7 @@ def test_where_policies_can_be_run_the_ranking_is_judged_too(store, run, tmp_pat
     monkeypatch.setattr(select, "_success", lambda config, policy: float(policy.name[-1]) / config.episodes)
     options = f"--store {store.root} --task lift_green --steps 600 --batch-size 64 --result {tmp_path / 'r.json'}"
     options += " --method.critic.layer-sizes 32 32 --method.critic.atoms 21 --method.critic-learning-rate 0.002"
-    options += " --method.gamma 0.9 --method.target-period 20 --env corridor --episodes 4"
+    options += " --method.gamma 0.9 --method.target-period 20 --robot corridor --episodes 4"
     assert cli.main(["select", "--runs", str(run), *options.split()]) == 0
     told = capsys.readouterr()
     result = json.loads((tmp_path / "r.json").read_text())
@@ -190,7 +190,7 @@ class TestPredictedReturns:
 
         monkeypatch.setattr(select, "_success", lambda config, policy: float(policy.name[-1]))
         options = f"--store {rated.root} --task lift_green --query dataset=corridor --rewards model:m1 --steps 20"
-        options += f" --by predicted --env corridor --result {tmp_path / 'r.json'}"
+        options += f" --by predicted --robot corridor --result {tmp_path / 'r.json'}"
         assert cli.main(["select", "--runs", str(run), *options.split()]) == 0
         told = capsys.readouterr()
         lines = [line.split() for line in told.out.splitlines()]

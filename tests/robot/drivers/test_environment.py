@@ -19,6 +19,7 @@ from robot.limits import Box, SafetyConfig
 from robot.plan import PlanLine
 from robot.record import record, recorded
 from robot.safety import EmergencyStopError, SafeEnvironment
+from robot.testing import FakeOperator
 
 STILL = np.zeros(7, np.float32)
 SIDEWAYS = np.array([0, 1, 0, 0, 0, 0, 0], np.float32)
@@ -277,7 +278,7 @@ def test_its_observations_are_those_of_the_simulated_cell_without_what_only_a_si
 
 def test_collected_episodes_have_verdict_pace_and_interventions(tmp_path):
     line = PlanLine(NAME, "random_watcher", episodes=2)
-    summaries = collect(CollectConfig(tmp_path, (line,)))
+    summaries = collect(CollectConfig(tmp_path, (line,)), FakeOperator("u"))
     assert [s.length for s in summaries] == [50, 50] and summaries[0].success is None
     for episode in recorded(tmp_path, "recorded"):
         assert not validate(episode).errors
@@ -308,7 +309,7 @@ def test_a_stop_ends_the_whole_plan_and_keeps_what_was_recorded(tmp_path):
     actor = "tests.robot.drivers.test_environment:Clumsy"
     plan = (PlanLine(NAME, actor, episodes=1), PlanLine(NAME, "random", episodes=1))
     with pytest.raises(EmergencyStopError, match="malformed.*look after it"):
-        collect(CollectConfig(tmp_path, plan))
+        collect(CollectConfig(tmp_path, plan), FakeOperator())
     (episode,) = recorded(tmp_path, "recorded")
     assert episode.num_steps == 11 and "stopped" in episode.metadata.tags
 
