@@ -149,7 +149,7 @@ MISTAKES = {
     f"train crr --store store --out new --task {TASK} --rewards banana": "rewards 'banana' are not known",
     "evaluate --policies random --robot franka:127.0.0.1": "give it with --arm FILE",
     "evaluate --policies random --robot lift_green --arm arm.yaml": "describes a Franka arm, not 'lift_green'",
-    "evaluate --policies random --robot franka:127.0.0.1 --arm arm.yaml": "arm.yaml is not there",
+    "evaluate --policies random --robot franka:127.0.0.1 --arm arm.yaml": "the arm's file arm.yaml cannot be read",
     "evaluate --policy nowhere": "there is no actor 'nowhere', and no such folder",
     "evaluate --policy reward --robot robot.testing:FakeArm": "holds a reward_model, not a policy",
     "evaluate --policy hollow --robot robot.testing:FakeArm --out new": "hollow cannot be read",
