@@ -227,7 +227,7 @@ class Teleoperation:
             period = 1 / getattr(env, "control_rate_hz", schema.CONTROL_RATE_HZ)
             status = Status(
                 Phase.READY, start.task_id, start.operator, start.seed, seconds_left=self._config.max_seconds,
-                policy_id="" if actor is None else actor.policy_id, is_hardware=_is_hardware(env),
+                policy_id="" if actor is None else actor.policy_id,
             )  # fmt: skip
             timestep = recorded.reset()
             if actor is not None:

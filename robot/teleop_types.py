@@ -59,7 +59,6 @@ class Status:
     )  # whose wish the last step was; nobody's: none was fresh, and the arm stood still
     overruns: int = 0  # steps that took longer than a control period
     jitter_ms: float = 0.0  # 95th percentile of how late steps began
-    is_hardware: bool = False  # whether the arm is of metal
     stopped: str = ""  # why the arm was stopped in an emergency, until a person clears it
     is_success: bool | None = None  # the environment's own judgement of the end, once there is one
     error: str = ""  # why the last episode was lost

@@ -36,6 +36,9 @@ class ServerConfig:
     """Share of the episodes that a second person sketches too: from these is told how far people agree."""
     seed: int = 0
     """Decides the random order of the queue."""
+    robot: str = ""
+    """What is driven in the Demonstrate view, instead of the tasks of the simulated cell: a name as for `armchair
+    collect --env`, such as module:factory. A real arm has its safety filter on."""
     policies: tuple[str, ...] = ()
     """Who may drive in the Demonstrate view, for a person to take over from: policy:FOLDER for a trained policy, or
     another actor as in `armchair collect --policies`."""

@@ -36,17 +36,15 @@ def serve(store: Store, config: ServerConfig, open_browser: bool = True) -> None
 
     Raises:
       ArmchairError: if the address cannot be listened at, or as `create_app`.
-      StoreError: if no episode matches the query, or was recorded for the task; of the cell's own tasks, the first
-        ones can be demonstrated on the page.
+      StoreError: if no episode matches the query, or was recorded for the task; of the cell's own tasks, and on a robot
+        that is given, the first ones can be demonstrated on the page.
     """
     listening = listen(config.host, config.port)
     with listening:
         config = dataclasses.replace(config, port=listening.getsockname()[1])
         state: AppState = (app := create_app(store, config)).state.armchair
         rows = state.queue.rows()
-        if not rows and (
-            config.query or config.task not in TASKS
-        ):  # else the first ones can be demonstrated on the page
+        if not rows and (config.query or not (config.robot or config.task in TASKS)):  # else they can be demonstrated
             wanted = f"matches {config.query!r}" if config.query else f"was recorded for {config.task!r}"
             raise StoreError(
                 f"no episode in {store.root} {wanted}: see `armchair store ls --store {store.root}`, "

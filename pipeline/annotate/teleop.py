@@ -1,9 +1,10 @@
 """Demonstrations in the browser: one arm, driven over a WebSocket by whoever holds it.
 
-From the page: `start`, `command` or `leave_to_policy` (again and again), `stop`, then `keep` or `discard`; the models
-below say what is in them. To the page: `{"type": "state", ...}` after every control step (`robot.teleop.Status`),
-`{"type": "kept", "episode_id": ...}`, `{"type": "error", "code": ..., "message": ...}`, and pictures as binary: one
-byte, the camera's index, then a JPEG.
+From the page: `start`, `command` or `leave_to_policy` (again and again), `stop`, then `keep` or `discard`; of an arm
+with a safety filter, `emergency_stop` and `clear`; the models below say what is in them. To the page:
+`{"type": "state", ...}` after every control step (`robot.teleop_types.Status`), `{"type": "cameras", "cameras": ...}`
+before the first pictures, `{"type": "kept", "episode_id": ...}`, `{"type": "cleared"}`, `{"type": "error", "code": ...,
+"message": ...}`, and pictures as binary: one byte, the camera's index, then a JPEG.
 
 Who starts an episode holds the arm until it is kept or discarded. Whose connection breaks loses arm and episode.
 """
@@ -17,7 +18,7 @@ import io
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dm_env
@@ -43,6 +44,7 @@ _log = logging.getLogger(__name__)
 MAX_SECONDS = 60.0  # an episode; the scripted experts need 4 to 11 seconds, a person at the keys several times that
 MESSAGE_CHARACTERS = 1000  # a command has some 150
 JPEG_QUALITY = 80  # of live pictures, which nobody learns from: 10 to 20 kB each
+_POLL_S = 0.05
 # Close codes of our own (4000 to 4999 are the application's), and one of the protocol's.
 NOT_SIGNED_IN, TOO_LARGE = 4401, 1009
 
@@ -101,7 +103,19 @@ class Discard(_Message):
     type: Literal["discard"]
 
 
-_Wish = Start | Command | LeaveToPolicy | Stop | Keep | Discard
+class EmergencyStop(_Message):
+    """Stops the arm at once, whoever drives it."""
+
+    type: Literal["emergency_stop"]
+
+
+class Clear(_Message):
+    """Whoever sends it has looked at the arm that was stopped, and says that it may move again."""
+
+    type: Literal["clear"]
+
+
+_Wish = Start | Command | LeaveToPolicy | Stop | Keep | Discard | EmergencyStop | Clear
 _MESSAGES: TypeAdapter[_Wish] = TypeAdapter(Annotated[_Wish, Field(discriminator="type")])
 
 
@@ -109,7 +123,7 @@ class Camera(BaseModel):
     """A live camera."""
 
     name: str
-    away: tuple[float, float] | None  # (x, y) in the base frame; None for a camera that moves with the arm
+    away: tuple[float, float] | None  # (x, y) in the base frame; None for one that moves, or whose place is not known
     right: tuple[float, float] | None
 
 
@@ -117,11 +131,13 @@ class TeleopFacts(BaseModel):
     """What can be driven here, and by whom it is."""
 
     tasks: list[str]
+    is_robot: bool  # whether it is the robot that the server was started with, not the simulated cell
     policies: list[str]  # who may drive, for a person to take over from
-    cameras: list[Camera]  # in the order of their index
+    cameras: list[Camera]  # in the order of their index, as far as is known before the first episode
     control_rate_hz: float
     max_seconds: float
     busy_by: str | None  # the annotator who holds the arm
+    stopped: str  # why the arm was stopped in an emergency, if nobody has cleared that
     unavailable: str | None  # why nothing can be driven on this machine, in one sentence
 
 
@@ -135,14 +151,22 @@ def make_cell(task_id: str, seed: int) -> dm_env.Environment:
     return make_env(task_id, seed, CellConfig(time_limit=round(2 * MAX_SECONDS * schema.CONTROL_RATE_HZ)))
 
 
-def router(state: AppState, make: MakeEnv = make_cell) -> APIRouter:
+def make_robot(name: str, task_id: str, seed: int) -> dm_env.Environment:
+    """The robot of that name; a real one with its safety filter. Raises ArmchairError if the page names another."""
+    if task_id != name:
+        raise ArmchairError(f"there is no arm {task_id!r} here: choose {name}")
+    return make_env(name, seed)
+
+
+def router(state: AppState, make: MakeEnv | None = None) -> APIRouter:
     """The routes of teleoperation; the arm is let go when the server ends.
 
     Args:
       state: of the server.
-      make: makes the environment of an episode.
+      make: makes the environment of an episode; None: the robot that the server was started with, or the cell.
     """
-    arm = _Arm(state, make)
+    robot = state.config.robot
+    arm = _Arm(state, make or (functools.partial(make_robot, robot) if robot else make_cell))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -154,11 +178,10 @@ def router(state: AppState, make: MakeEnv = make_cell) -> APIRouter:
     @routes.get("/teleop", responses=refusals(401))
     def teleop(user: CurrentUser) -> TeleopFacts:
         """What can be driven here."""
-        cameras = [Camera(name=name, away=away, right=right) for name, (away, right) in arm.views.items()]
         return TeleopFacts(
-            tasks=list(TASKS), policies=list(state.config.policies), cameras=cameras,
-            control_rate_hz=schema.CONTROL_RATE_HZ, max_seconds=MAX_SECONDS,
-            busy_by=arm.holder.user if arm.holder else None, unavailable=_unavailable(),
+            tasks=[robot] if robot else list(TASKS), is_robot=bool(robot), policies=list(state.config.policies),
+            cameras=arm.cameras, control_rate_hz=schema.CONTROL_RATE_HZ, max_seconds=MAX_SECONDS, stopped=arm.stopped,
+            busy_by=arm.holder.user if arm.holder else None, unavailable=None if robot else _unavailable(),
         )  # fmt: skip
 
     @routes.websocket("/teleop")
@@ -188,7 +211,7 @@ class _Arm:
     def __init__(self, state: AppState, make: MakeEnv):
         self._state, self._make = state, make
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.views: dict[str, tuple[Any, Any]] = {name: VIEWS.get(name, (None, None)) for name in CAMERAS}
+        self.cameras = self._placed(() if state.config.robot else CAMERAS)
         self.holder: _Driver | None = None
 
     @functools.cached_property
@@ -196,8 +219,13 @@ class _Arm:
         """Made by the first who drives: it imports a simulator."""
         from robot.teleop import Teleoperation, TeleoperationConfig
 
-        config = TeleoperationConfig(max_seconds=MAX_SECONDS, live_cameras=CAMERAS)
+        config = TeleoperationConfig(max_seconds=MAX_SECONDS, live_cameras=() if self._state.config.robot else CAMERAS)
         return Teleoperation(self._state.store, self._make, config, [self._observe])
+
+    @property
+    def stopped(self) -> str:
+        """Why the arm was stopped, if nobody has cleared that."""
+        return self.teleoperation.status.stopped if "teleoperation" in self.__dict__ else ""
 
     async def start(self, driver: "_Driver", message: Start) -> None:
         """Raises ArmchairError if the arm is somebody else's, or cannot be had."""
@@ -218,6 +246,13 @@ class _Arm:
 
     async def let_go(self, driver: "_Driver") -> None:
         """The driver has gone: what was not kept is lost."""
+        from robot.teleop import Phase
+
+        while self.holder is driver and self.teleoperation.status.phase is Phase.IDLE:  # a real arm is on its way home
+            with contextlib.suppress(ArmchairError):  # not yet, or in the cell
+                self.teleoperation.emergency_stop(f"{driver.user} was gone while the scene was set")
+                break
+            await asyncio.sleep(_POLL_S)
         if self.holder is driver:
             with contextlib.suppress(ArmchairError):  # there was nothing to discard, or the arm is gone
                 status = self.teleoperation.status
@@ -226,19 +261,35 @@ class _Arm:
                     "%s left without keeping an episode of %s: the arm has stopped, its %d steps are discarded",
                     driver.user, status.task_id, status.t,
                 )  # fmt: skip
-            self.holder = None
+            if self.holder is driver:  # not the next one, if the start has failed meanwhile
+                self.holder = None
 
     def close(self) -> None:
         """Stops the thread that drives, if there is one."""
         if "teleoperation" in self.__dict__:
             self.teleoperation.close()
 
+    def emergency_stop(self, person: str) -> None:
+        """Stops the arm at once. Raises ArmchairError if nothing is driven, or it has no safety filter."""
+        if self.holder is None:
+            raise _NotDrivingError("nothing is driven now: there is nothing to stop")
+        self.teleoperation.emergency_stop(f"by {person}, in the page")
+
+    async def clear(self, driver: "_Driver") -> None:
+        """The driver has looked at the arm. Raises ArmchairError if somebody else drives it, or it does not recover."""
+        if self.holder not in (None, driver):
+            raise _BusyError(f"busy by {self.holder.user}, who must clear the stop")
+        await asyncio.to_thread(lambda: self.teleoperation.clear(driver.user))
+
+    def _placed(self, names: Iterable[str]) -> list[Camera]:
+        """Cameras by name; where those of a robot stand, we do not know."""
+        known = {} if self._state.config.robot else VIEWS
+        placed = [(name, *known.get(name, (None, None))) for name in names]
+        return [Camera(name=name, away=away, right=right) for name, away, right in placed]
+
     def _observe(self, moment: "Moment") -> None:
         """In the thread that drives."""
-        pictures = [
-            bytes([index]) + _jpeg(moment.pictures[name])
-            for index, name in enumerate(self.views) if name in moment.pictures
-        ]  # fmt: skip
+        pictures = [bytes([index]) + _jpeg(picture) for index, picture in enumerate(moment.pictures.values())]
         with contextlib.suppress(RuntimeError):  # the server has ended and its loop is closed
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, moment, pictures)
@@ -250,6 +301,9 @@ class _Arm:
         driver = self.holder
         if driver is None:
             return
+        if moment.status.phase is Phase.READY:
+            self.cameras = self._placed(name.removeprefix("pixels/") for name in moment.pictures)
+            driver.answer(type="cameras", cameras=[camera.model_dump() for camera in self.cameras])
         driver.tell(dataclasses.asdict(moment.status), pictures)
         if moment.status.phase is Phase.IDLE:
             self.holder = None
@@ -265,6 +319,7 @@ class _Driver:
         self._state: dict[str, Any] | None = None
         self._pictures: list[bytes] = []
         self._wake = asyncio.Event()
+        self._start: asyncio.Task[None] | None = None  # held, or it might be collected before it is done
 
     def tell(self, state: dict[str, Any], pictures: list[bytes]) -> None:
         """Puts a state, and pictures if there are any, into the outbox."""
@@ -300,19 +355,34 @@ class _Driver:
             if len(text) > MESSAGE_CHARACTERS or len(received.get("bytes") or b"") > MESSAGE_CHARACTERS:
                 return await self._socket.close(TOO_LARGE, f"a message has at most {MESSAGE_CHARACTERS} characters")
             try:
-                await self._do(_MESSAGES.validate_json(text))
+                message = _MESSAGES.validate_json(text)
             except ValidationError as error:
                 self.answer(type="error", code="invalid", message=_sentence(error))
-            except ApiError as error:  # the session has expired
-                return await self._socket.close(NOT_SIGNED_IN, error.detail)
-            except ArmchairError as error:
-                self.answer(type="error", code=getattr(error, "code", "refused"), message=str(error))
+                continue
+            if isinstance(message, Start):  # an arm goes home for seconds, in which it must be possible to stop it
+                self._start = asyncio.create_task(self._try(message))
+            else:
+                await self._try(message)
+
+    async def _try(self, message: _Wish) -> None:
+        try:
+            await self._do(message)
+        except ApiError as error:  # the session has expired
+            await self._socket.close(NOT_SIGNED_IN, error.detail)
+        except ArmchairError as error:
+            self.answer(type="error", code=getattr(error, "code", "refused"), message=str(error))
 
     async def _do(self, message: _Wish) -> None:
         arm = self._arm
         if isinstance(message, Start):
             await current_user(self._socket)
             return await arm.start(self, message)
+        if isinstance(message, EmergencyStop):  # not in another thread, which may be long in coming
+            return arm.emergency_stop(self.user)
+        if isinstance(message, Clear):
+            await current_user(self._socket)
+            await arm.clear(self)
+            return self.answer(type="cleared")
         if arm.holder is not self:
             raise _NotDrivingError("you are not driving: start an episode")
         match message:

@@ -1,5 +1,7 @@
 """Teleoperation of an arm of metal: it keeps its own pace, stays connected, and a stop is cleared by a person only."""
 
+import concurrent.futures
+import threading
 import time
 
 import numpy as np
@@ -86,7 +88,6 @@ def test_the_pictures_are_those_of_the_observation_where_nothing_can_be_drawn(be
     room = Room(lambda *parts: bench(*parts, live_cameras=("basket_front_left",)))
     room.drive()
     assert {name for moment in room.bench.moments for name in moment.pictures} == {"pixels/wrist"}
-    assert room.teleoperation.status.is_hardware
 
 
 def test_the_arm_stays_connected_and_stands_still_between_episodes(room):
@@ -144,6 +145,28 @@ def test_a_stop_before_the_first_command_leaves_no_episode(room):
     status = room.wait(lambda status: status.phase is Phase.IDLE)
     assert "not now" in status.stopped and "not now" in status.error
     with pytest.raises(EmergencyStopError):
+        room.teleoperation.start("lab:make", "ada")
+
+
+def test_a_stop_on_the_way_home(room, monkeypatch):
+    is_under_way, was_stopped = threading.Event(), threading.Event()
+
+    def home(self):
+        is_under_way.set()
+        assert was_stopped.wait(10)
+        raise ConnectionError("the motion was stopped")
+
+    monkeypatch.setattr(FakeDriver, "home", home)
+    monkeypatch.setattr(FakeDriver, "stop", lambda self: was_stopped.set())
+    room = room()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        started = pool.submit(room.teleoperation.start, "lab:make", "ada")
+        assert is_under_way.wait(10)
+        room.teleoperation.emergency_stop("somebody is in the way")
+        with pytest.raises(ArmchairError, match="the motion was stopped"):
+            started.result()
+    assert "somebody is in the way" in room.teleoperation.status.stopped
+    with pytest.raises(EmergencyStopError, match="somebody is in the way"):
         room.teleoperation.start("lab:make", "ada")
 
 

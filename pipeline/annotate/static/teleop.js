@@ -3,11 +3,13 @@
 
 import { clear, el, formatTime } from "./dom.js";
 import { GAMEPAD_MAP, Gamepads } from "./gamepad.js";
+import { keyHint } from "./keys.js";
 import { DRIVING_KEYS, HeldKeys, POLICY_KEY, sum, toAction } from "./motion.js";
 
 const COMMAND_MS = 50; // two commands a control step, so that one may be late
 const NOT_SIGNED_IN = 4401; // close code of the server
 const KEYS = "Drive";
+const BEHIND = { away: [1, 0], right: [0, -1] }; // as seen from behind an arm whose cameras' places are not known
 const GRIPPER_BUTTONS = ["A", "RT", "LT"]; // held, they drive as Space does
 
 /** Mounts the view; leaving it lets the arm go, with what was not kept. */
@@ -34,15 +36,17 @@ class Demonstrate {
   #timer = setInterval(() => this.#tick(), COMMAND_MS);
   #gamepads = new Gamepads();
   #pad = null;
+  #escape = (event) => event.code === "Escape" && this.#stopNow(); // whatever else is held or open
   #warn = (event) => this.#inHand && event.preventDefault(); // the browser asks whether to leave
 
   constructor(root, context, facts) {
     Object.assign(this, { context, facts });
-    this.main = 0; // camera whose directions count
     this.held = new HeldKeys({ isDriving: () => this.#driving, onChange: () => this.#command(), onToggle: () => this.#toggle() });
     this.#build(root);
     this.#bind(context.keys);
     window.addEventListener("beforeunload", this.#warn);
+    window.addEventListener("keydown", this.#escape, true);
+    this.#showStopped(facts.stopped);
     this.#say(facts.busy_by ? `The arm is busy by ${facts.busy_by}.` : "");
     this.#show();
   }
@@ -52,6 +56,7 @@ class Demonstrate {
     this.#leaving = true;
     clearInterval(this.#timer);
     window.removeEventListener("beforeunload", this.#warn);
+    window.removeEventListener("keydown", this.#escape, true);
     this.held.destroy();
     this.#socket?.close();
   }
@@ -75,7 +80,9 @@ class Demonstrate {
     this.switchView = context.keys.button("Other side", "C", () => this.#switchView(), { group: KEYS, does: "Look from the other side" });
     this.phase = el("span", { class: "chip phase", role: "status" });
     this.driver = el("span", { class: "chip driver", role: "status" });
-    this.canvases = facts.cameras.map(({ name }) => el("canvas", { width: 640, height: 480, role: "img", "aria-label": `Live picture, ${title(name)}` }));
+    this.emergency = el("button", { class: "button emergency", type: "button", hidden: !facts.is_robot, onclick: () => this.#stopNow() },
+      el("span", { class: "label" }, "Emergency stop"), keyHint("Escape"));
+    this.stopped = el("div", { class: "teleop-stopped", role: "alert", hidden: true });
     this.message = el("div", { class: "teleop-message", role: "status" });
     this.verdict = el("div", { class: "teleop-verdict", role: "group", "aria-label": "Is the task done?" });
     this.stage = el("div", { class: "teleop-stage" });
@@ -90,15 +97,15 @@ class Demonstrate {
           el("div", { class: "teleop-bar" },
             el("label", { class: "field" }, "Task", this.task), el("label", { class: "field" }, "Scene", this.seed),
             facts.policies.length > 0 && el("label", { class: "field" }, "Who drives", this.policy),
-            this.go, this.phase, this.driver),
-          this.stage, this.numbers),
+            this.go, this.phase, this.driver, this.emergency),
+          this.stopped, this.stage, this.numbers),
         el("aside", { class: "teleop-side" },
           this.others,
           el("section", { class: "panel" }, el("h2", {}, "Keys"), this.#keyboard()),
           el("section", { class: "panel" }, el("h2", {}, "Gamepad"), this.padState),
           el("section", { class: "panel" }, el("h2", {}, "Kept"), this.keptCount = el("p", { class: "muted" }), this.keptList))),
     );
-    this.#place();
+    this.#setCameras(facts.cameras);
     this.#showPad(null);
     this.#showKept();
   }
@@ -125,6 +132,7 @@ class Demonstrate {
       keys.add(code, axis.startsWith("tilt") ? `Tilt the fingers ${does}` : `Move ${does}`.replace("Move turn", "Turn"), () => {}, KEYS);
     }
     keys.add("Space", "Close or open the gripper", () => {}, KEYS);
+    if (this.facts.is_robot) keys.add("Escape", "Emergency stop", () => {}, KEYS);
     keys.add("Shift", "Fine: slowly, while held", () => {}, KEYS);
     if (this.facts.policies.length) keys.add("G", "The policy drives, while held and until another key takes over", () => {}, KEYS);
     this.verdictButtons = [
@@ -142,12 +150,28 @@ class Demonstrate {
     document.activeElement?.blur?.(); // Space is the gripper's now
     this.#say("Setting the scene …");
     const seed = this.seed.value === "" ? null : Number(this.seed.value);
+    return (await this.#reached()) && this.#ask("start", { task_id: this.task.value, seed, policy: this.policy.value });
+  }
+
+  /** Whether there is a connection by now. */
+  async #reached() {
     try {
       await this.#connect();
+      return true;
     } catch {
-      return this.#say("The server does not answer. Is `armchair sketch` still running?", "error");
+      this.#say("The server does not answer. Is `armchair sketch` still running?", "error");
+      return false;
     }
-    return this.#ask("start", { task_id: this.task.value, seed, policy: this.policy.value });
+  }
+
+  /** The button that stops a robot at once, also on its way home, which is where a start leads. */
+  #stopNow() {
+    if (this.facts.is_robot) this.#send("emergency_stop");
+  }
+
+  /** The person has looked at the arm that was stopped: it may move again. */
+  async #clear() {
+    if (await this.#reached()) this.#ask("clear");
   }
 
   /** Sends a wish unless another waits for its answer: a key pressed twice is one wish. */
@@ -193,7 +217,7 @@ class Demonstrate {
       return;
     }
     this.#moved ||= drives;
-    if (this.#moved) this.#send("command", { action: toAction(motion, this.facts.cameras[this.main], this.#fine, this.#closed) });
+    if (this.#moved) this.#send("command", { action: toAction(motion, this.#view, this.#fine, this.#closed) });
   }
 
   #tick() {
@@ -215,8 +239,14 @@ class Demonstrate {
     if (message.type !== "state" || message.phase !== this.#state.phase) this.#asked = false;
     if (message.type === "error") return this.#say(message.message, "error");
     if (message.type === "kept") return this.#keptOne(message);
+    if (message.type === "cameras") return this.#setCameras(message.cameras);
+    if (message.type === "cleared") {
+      this.#showStopped("");
+      return this.#say("The arm may move again.");
+    }
     const before = this.#state.phase;
     this.#state = message;
+    this.#showStopped(message.stopped);
     if (message.phase !== before) this.#enter(message);
     this.#light();
     return this.#show();
@@ -270,17 +300,36 @@ class Demonstrate {
   // What is shown
 
   #switchView() {
-    const fixed = this.facts.cameras.map((camera, index) => (camera.away ? index : -1)).filter((index) => index >= 0);
-    this.main = fixed[(fixed.indexOf(this.main) + 1) % fixed.length];
+    const all = this.cameras.map((_, index) => index);
+    const placed = all.filter((index) => this.cameras[index].away);
+    const choice = placed.length ? placed : all;
+    this.main = choice[(choice.indexOf(this.main) + 1) % choice.length] ?? 0;
     this.#place();
     this.#command();
   }
 
+  /** The cameras of the arm, which a robot tells when it is first driven. */
+  #setCameras(cameras) {
+    if (JSON.stringify(cameras) === JSON.stringify(this.cameras)) return;
+    this.cameras = cameras;
+    this.canvases = cameras.map(({ name }) => el("canvas", { width: 640, height: 480, role: "img", "aria-label": `Live picture, ${title(name)}` }));
+    this.main = 0; // whose directions count
+    this.#place();
+  }
+
+  /** Which way is away and which is right, for the person who looks. */
+  get #view() {
+    const camera = this.cameras[this.main];
+    return camera?.away ? camera : BEHIND;
+  }
+
   #place() {
-    const figure = (index) => el("figure", {}, this.canvases[index], el("figcaption", {}, title(this.facts.cameras[index].name)));
-    clear(this.stage).append(figure(this.main), this.switchView, this.message, this.verdict);
+    const figure = (index) => el("figure", {}, this.canvases[index], el("figcaption", {}, title(this.cameras[index].name)));
+    clear(this.stage).append(...(this.canvases.length ? [figure(this.main)] : []), this.switchView, this.message, this.verdict);
     clear(this.others).append(...this.canvases.map((_, index) => index).filter((index) => index !== this.main).map(figure));
-    this.direction.textContent = `As seen by the camera ${title(this.facts.cameras[this.main].name)}: W moves away from you.`;
+    this.direction.textContent = this.#view === BEHIND
+      ? "As seen from behind the arm's base: W moves along its x axis."
+      : `As seen by the camera ${title(this.cameras[this.main].name)}: W moves away from you.`;
   }
 
   #show() {
@@ -304,6 +353,16 @@ class Demonstrate {
       ["Rate", `${this.facts.control_rate_hz} Hz, ${(jitter ?? 0).toFixed(1)} ms late, ${overruns ?? 0} overruns`],
     ];
     this.numbers.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+  }
+
+  /** Why the arm was stopped, and the button by which a person lets it move again. */
+  #showStopped(why) {
+    if (this.stopped.dataset.why === why) return;
+    this.stopped.dataset.why = why;
+    this.stopped.hidden = !why;
+    clear(this.stopped).append(
+      el("p", {}, el("b", {}, "The arm was stopped"), `: ${why}. Nothing moves before somebody has looked at it.`),
+      el("button", { class: "button", type: "button", onclick: () => this.#clear() }, `I, ${this.context.session.user}, have looked: it may move`));
   }
 
   #light() {

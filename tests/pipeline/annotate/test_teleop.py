@@ -23,6 +23,7 @@ from pipeline.annotate.state import AppState, ServerConfig
 from robot.cell import rendering
 from robot.env import make_env
 from robot.testing import FakeArm
+from tests.pipeline.annotate import robots
 
 RIGHT = [0.1, 0, 0, 0, 0, 0, 0]
 POLICY = "tests.pipeline.annotate.test_teleop:Leftwards"
@@ -78,7 +79,7 @@ class Client:
     def send(self, type_, **content):
         self.socket.send(json.dumps({"type": type_, **content}))
 
-    def receive(self, condition=lambda message: message["type"] != "state"):
+    def receive(self, condition=lambda message: message["type"] not in ("state", "cameras")):
         """The next message that fulfils a condition, by default the next answer."""
         deadline = time.monotonic() + 10
         while True:
@@ -104,9 +105,9 @@ class Client:
 
 
 class Bench:
-    def __init__(self, root, running, make):
+    def __init__(self, root, running, make, robot=""):
         self.store = Store.create(root)
-        config = ServerConfig("lift_green", annotators=("ada", "bob"), policies=(POLICY,))
+        config = ServerConfig("lift_green", annotators=("ada", "bob"), policies=(POLICY,), robot=robot)
         self.state = AppState(self.store, config)
         app = FastAPI()
         app.state.armchair = self.state
@@ -130,6 +131,12 @@ class Bench:
 
     def rows(self):
         return self.store.query(Query())
+
+
+@pytest.fixture
+def robot_bench(tmp_path):
+    with contextlib.ExitStack() as running:
+        yield Bench(tmp_path / "store", running, None, robots.NAME)
 
 
 @pytest.fixture
@@ -180,7 +187,7 @@ def test_a_policy_drives_while_its_leave_comes_and_a_person_takes_over(bench):
     client.receive()
     (row,) = bench.rows()
     episode = bench.store.read(row)
-    assert episode.metadata.episode_type == schema.EpisodeType.DAGGER and row.dataset == "dagger_lift_green"
+    assert episode.metadata.episode_type == schema.EpisodeType.DAGGER and row.dataset == "dagger_fake_reach"
     assert (episode.metadata.policy_id, episode.metadata.operator) == ("leftwards", "ada")
     wished = {"policy": -0.1, "person": 0.1, "nobody": 0, "": 0}
     by = episode.extras[schema.ACTED_BY].tolist()
@@ -208,6 +215,83 @@ def test_a_policy_does_not_drive_on_when_its_driver_is_gone(bench):
         time.sleep(0.02)
     assert not bench.rows() and bench.facts()["busy_by"] is None
     bench.client("bob").drive(2)
+
+
+def test_a_robot_by_name_is_driven_behind_its_filter(robot_bench):
+    facts = robot_bench.facts()
+    assert (
+        facts["tasks"] == [robots.NAME]
+        and facts["is_robot"]
+        and facts["cameras"] == []
+        and facts["unavailable"] is None
+    )
+    client = robot_bench.client()
+    client.send("start", task_id="os:system")
+    assert "there is no arm 'os:system' here" in client.receive()["message"]
+    client.send("start", task_id=robots.NAME)
+    cameras = client.receive(lambda message: message["type"] == "cameras")["cameras"]
+    assert cameras == [{"name": name, "away": None, "right": None} for name in ("wrist", "side")]
+    state = {"t": 0}
+    while state["t"] < 5:
+        client.send("command", action=[1, 0, 0, 0, 0, 0, 0])
+        state = client.receive(lambda message: message["type"] == "state")
+    assert set(client.pictures) == {0, 1}
+    client.send("stop")
+    client.receive_phase("ended")
+    client.send("keep", verdict="success")
+    client.receive(lambda message: message["type"] == "kept")
+    (row,) = robot_bench.rows()
+    assert (row.dataset, row.task_id) == ("demonstrations_fake_robot_stack_cups", "stack_cups")
+    assert "slew" in robot_bench.store.read(row).extras[schema.INTERVENTION][0]
+    assert [camera["name"] for camera in robot_bench.facts()["cameras"]] == ["wrist", "side"]
+
+
+def test_anybody_stops_the_arm_and_who_drives_clears_it_by_name(robot_bench, caplog):
+    ada, bob = robot_bench.client("ada"), robot_bench.client("bob")
+    bob.send("emergency_stop")
+    assert bob.receive()["code"] == "not_driving"
+    ada.drive(3, robots.NAME)
+    bob.send("emergency_stop")
+    ended = ada.receive_phase("ended")
+    assert "by bob, in the page" in ended["stopped"] and robot_bench.facts()["stopped"] == ended["stopped"]
+    bob.send("clear")
+    assert bob.receive()["code"] == "busy"
+    ada.send("discard")
+    assert ada.receive_phase("idle")["stopped"]
+    ada.send("start", task_id=robots.NAME)
+    assert "by bob, in the page" in ada.receive()["message"]
+    ada.send("clear")
+    assert ada.receive()["type"] == "cleared" and robot_bench.facts()["stopped"] == ""
+    assert any("ada cleared the stop" in record.message for record in caplog.records)
+    ada.send("clear")
+    assert "nothing to clear" in ada.receive()["message"]
+    ada.drive(3, robots.NAME)
+
+
+@pytest.mark.parametrize("how", ["by the button", "by leaving"])
+def test_an_arm_on_its_way_home_is_stopped(tmp_path, how):
+    with contextlib.ExitStack() as running:
+        bench = Bench(tmp_path / "store", running, None, robots.SLOW)
+        client = bench.client()
+        robots.SlowHome.is_under_way.clear()
+        client.send("start", task_id=robots.SLOW)
+        assert robots.SlowHome.is_under_way.wait(10)
+        if how == "by the button":
+            client.send("emergency_stop")
+            assert "the motion was stopped" in client.receive()["message"]
+        else:
+            client.socket.socket.close()
+        deadline = time.monotonic() + 5
+        while bench.facts()["busy_by"] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert bench.facts()["busy_by"] is None and "ada" in bench.facts()["stopped"]
+
+
+def test_the_simulated_arm_has_no_emergency_stop(bench):
+    client = bench.client()
+    client.drive(2)
+    client.send("emergency_stop")
+    assert "stop the episode" in client.receive(lambda message: message["type"] == "error")["message"]
 
 
 def test_success_is_not_told_before_the_end(bench):

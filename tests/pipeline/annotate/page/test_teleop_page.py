@@ -12,6 +12,7 @@ from pipeline.annotate import teleop
 from robot.cell import rendering
 from robot.env import make_env
 from robot.experts import make_expert
+from tests.pipeline.annotate import robots
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -263,6 +264,27 @@ def test_a_policy_drives_while_its_key_is_held_and_any_other_takes_over(window, 
     episode = store.read(row)
     assert (row.dataset, row.operator, row.verdict) == ("dagger_lift_green", "ada", schema.Verdict.FAILURE)
     assert {schema.ActedBy.POLICY, schema.ActedBy.PERSON} <= set(episode.extras[schema.ACTED_BY])
+
+
+def test_a_robot_is_stopped_by_a_key_and_moves_again_when_a_person_has_looked(make_store, serve, sign_in):
+    page = sign_in(serve(make_store(1), robot=robots.NAME), route="#/demonstrate")
+    begin(page)
+    page.get_by_text("As seen from behind the arm's base").wait_for()
+    page.keyboard.down("w")
+    page.get_by_text("● recording").wait_for()
+    page.get_by_role("button", name="Emergency stop").wait_for()
+    page.get_by_label("Live picture, side").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("ada, in the page. Nothing moves before somebody has looked at it").wait_for()
+    page.keyboard.up("w")
+    page.get_by_text("Not saved yet.").wait_for()
+    page.keyboard.press("Delete")
+    page.get_by_text("no episode").wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_text("look after it, then clear the stop").wait_for()
+    page.get_by_role("button", name="I, ada, have looked: it may move").click()
+    page.get_by_text("The arm was stopped").wait_for(state="hidden")
+    begin(page)
 
 
 def test_the_second_person_is_told_who_drives(window, make_store, serve, sign_in):
