@@ -16,7 +16,7 @@ from tests.robot.drivers.franka_server import ROOT, interpreter, places
 
 pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip install 'armchair[franka]'`")
 
-from tests.robot.drivers import pulled_cable  # noqa: E402
+from tests.robot.drivers import pulled_cable
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
