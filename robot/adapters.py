@@ -19,6 +19,7 @@ import numpy as np
 from dm_env import specs
 
 from datasets.errors import ArmchairError
+from robot.wrapper import Wrapper
 
 _VERDICTS = ("is_success", "success")  # keys of Gymnasium's info: gymnasium-robotics' name, and Meta-World's
 
@@ -76,23 +77,18 @@ def make_external(name: str, seed: int) -> dm_env.Environment:
     raise ArmchairError(f"{name!r} returned a {type(env).__name__}: it must be a dm_env or Gymnasium environment")
 
 
-class DmEnvironment(dm_env.Environment):
+class DmEnvironment(Wrapper):
     """A dm_env environment with whatever observations, made flat. What else it has shows through."""
 
     def __init__(self, env: dm_env.Environment, task_id: str):
         """`task_id` is used if the environment has none of its own."""
-        self._env = env
+        super().__init__(env)
         self.task_id: str = getattr(env, "task_id", task_id)
         self.robot: str = getattr(env, "robot", type(env).__name__)
         action = env.action_spec()
         if len(action.shape) != 1 or not np.issubdtype(action.dtype, np.floating):
             raise ArmchairError(f"{task_id!r} has actions {action}: only a vector of real numbers can be recorded")
         self._action_dtype = action.dtype
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_env":  # before __init__, as in unpickling
-            raise AttributeError(name)
-        return getattr(self._env, name)
 
     def reset(self) -> dm_env.TimeStep:
         """Starts an episode."""
@@ -112,18 +108,6 @@ class DmEnvironment(dm_env.Environment):
         if isinstance(spec, specs.BoundedArray):
             return _action_spec(spec.minimum, spec.maximum, spec.shape)
         return spec.replace(dtype=np.float32)
-
-    def reward_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.reward_spec()
-
-    def discount_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.discount_spec()
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self._env.close()
 
     def _flat(self, timestep: dm_env.TimeStep) -> dm_env.TimeStep:
         return timestep._replace(observation={k: np.asarray(v) for k, v in _flatten(timestep.observation)})

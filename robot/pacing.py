@@ -1,12 +1,13 @@
 """What a loop needs that drives an arm in real time: a pace, and an episode that may be stopped at any step."""
 
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 import dm_env
 import numpy as np
 
 from datasets import schema
+from robot.wrapper import Wrapper
 
 
 class Clock(Protocol):
@@ -69,7 +70,7 @@ class Pace:
         return 1000 * float(np.percentile(self._late, 95))
 
 
-class Stoppable(dm_env.Environment):
+class Stoppable(Wrapper):
     """An environment whose next step can be made the episode's last. What else it has shows through.
 
     That last step is a truncation: the world goes on, so the discount stays what it is.
@@ -77,33 +78,15 @@ class Stoppable(dm_env.Environment):
 
     def __init__(self, env: dm_env.Environment):
         """`env` serves one episode."""
-        self._env, self._stopping = env, False
+        super().__init__(env)
+        self._stopping = False
         self.acted_by: schema.ActedBy | None = None  # whose wish the next action is, for the record; None: not to tell
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._env, name)
 
     def stop(self) -> None:
         """Makes the next step the last."""
         self._stopping = True
 
-    def reset(self) -> dm_env.TimeStep:
-        """Starts the episode."""
-        return self._env.reset()
-
     def step(self, action: np.ndarray) -> dm_env.TimeStep:
         """Takes a step."""
         timestep = self._env.step(action)
         return timestep._replace(step_type=dm_env.StepType.LAST) if self._stopping else timestep
-
-    def observation_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.observation_spec()
-
-    def action_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.action_spec()
-
-    def close(self) -> None:
-        """Closes the environment."""
-        self._env.close()

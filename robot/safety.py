@@ -24,6 +24,7 @@ import numpy as np
 from datasets import schema
 from datasets.errors import ArmchairError, SpecMismatchError
 from robot.limits import Box, Limiter, Reason, SafetyConfig
+from robot.wrapper import Wrapper
 
 __all__ = ["Box", "EmergencyStopError", "Executed", "Reason", "SafeEnvironment", "Safety", "SafetyConfig", "protect"]
 
@@ -54,7 +55,7 @@ class Executed(NamedTuple):
     reasons: tuple[Reason, ...]  # why they differ, or why the arm was stopped
 
 
-class SafeEnvironment(dm_env.Environment):
+class SafeEnvironment(Wrapper):
     """An arm behind the filter. What else the arm's environment has shows through.
 
     Of the environment it wants the actions of the vocabulary (`schema.ACTION_NAMES`), the pinch point's pose and the
@@ -77,7 +78,8 @@ class SafeEnvironment(dm_env.Environment):
                 f"the safety filter knows the {_SHAPE[0]} actions {', '.join(schema.ACTION_NAMES)}, "
                 f"not {env.action_spec()}: convert them in your environment"
             )
-        self._env, self._config = env, config
+        super().__init__(env)
+        self._config = config
         self._limiter = Limiter(config, 1 / getattr(env, "control_rate_hz", schema.CONTROL_RATE_HZ))
         self._watch = _Watch(config)
         self._latched = ""
@@ -85,11 +87,6 @@ class SafeEnvironment(dm_env.Environment):
         self._over = True
         self._pose = np.zeros(7)
         self.executed: Executed | None = None  # of the last step; None at an episode's start
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_env":  # before __init__, as in unpickling
-            raise AttributeError(name)
-        return getattr(self._env, name)
 
     @property
     def latched(self) -> str:
@@ -169,26 +166,6 @@ class SafeEnvironment(dm_env.Environment):
             timestep = timestep._replace(step_type=dm_env.StepType.LAST)
         self._over = timestep.last()
         return timestep
-
-    def observation_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.observation_spec()
-
-    def action_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.action_spec()
-
-    def reward_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.reward_spec()
-
-    def discount_spec(self) -> Any:
-        """The environment's own."""
-        return self._env.discount_spec()
-
-    def close(self) -> None:
-        """Closes the environment, which stops the arm."""
-        self._env.close()
 
     def _filter(self, action: Any) -> Executed:
         nothing = np.zeros(_SHAPE, np.float32)

@@ -126,7 +126,7 @@ class Stage:
         """
         summary = self.perform(job)
         if self._backend is not None:
-            summary = self.keep()
+            summary = dataclasses.replace(summary, episode_id=self.keep().episode_id)
         self.check()
         return summary
 

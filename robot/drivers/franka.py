@@ -3,9 +3,9 @@
 ```
 pip install 'armchair[franka]'
 ```
-Set-points are Cartesian velocity motions of finite length: when no other comes, the controller brings the arm to rest
-by itself, also if this program has died. The controller watches forces and joint limits at 1 kHz and stops the arm by
-its reflex; nothing here takes that back but `recover`.
+Set-points are Cartesian velocity motions of finite length: when no other comes, the maker's client brings the arm to
+rest by itself; and when the client is silent, being killed or cut off, the controller does, after 20 ms. The controller
+watches forces and joint limits at 1 kHz and stops the arm by its reflex; nothing here takes that back but `recover`.
 
 The end effector must be set up in Desk so that its frame lies between the fingertips, as it is with the Franka Hand.
 """
@@ -39,15 +39,10 @@ class FrankaDriver:
         Raises:
           DriverError: nobody answers at the address, or the controller is not ready (Desk: FCI must be on).
         """
-        config = self._config = config or FrankaConfig()
-        self._clock = clock
-        try:
-            self._robot = franky.Robot(host, realtime_config=franky.RealtimeConfig.Ignore)
-            self._robot.relative_dynamics_factor = config.dynamics
-            self._robot.set_collision_behavior([config.max_torque] * 7, [config.max_force] * 6)
-            self._hand = _Hand(franky.Gripper(host), config) if config.has_gripper else None
-        except franky.Exception as error:
-            raise DriverError(f"no Franka arm answers at {host} ({error}): is FCI on, in Desk?") from error
+        self._host, self._config, self._clock = host, config or FrankaConfig(), clock
+        self._robot: Any = None  # as long as nobody answers
+        self._hand: _Hand | None = None
+        self._connected()
         self._opening = self.stroke
         self._told, self._measured = -1, clock.monotonic()  # ms of the controller's last measurement, and ours
 
@@ -102,12 +97,18 @@ class FrankaDriver:
 
     def stop(self) -> None:
         """Brings the arm to rest within milliseconds. The hand keeps what it holds."""
+        if (robot := self._robot) is None:
+            return
         with contextlib.suppress(franky.Exception):  # the motion's own end, or a controller that is gone
-            self._robot.stop()
+            robot.stop()
 
     def recover(self) -> None:
-        """Raises DriverError if the controller stays in its error."""
-        self._robot.recover_from_errors()
+        """Connects anew if need be. Raises DriverError if nobody answers, or the controller stays in its error."""
+        try:
+            self._connected().recover_from_errors()
+        except franky.NetworkException:  # a cable was out for some time, even if it is in again
+            self.close()
+            self._connected().recover_from_errors()
         self._settle()
         if self._hand is not None:
             self._hand.recover()
@@ -118,7 +119,22 @@ class FrankaDriver:
         """Lets go of the controller, which serves one program at a time."""
         if self._hand is not None:
             self._hand.close()
-        del self._robot, self._hand
+        self._robot = self._hand = None
+
+    def _connected(self) -> Any:
+        """The arm, connected to if it is not."""
+        if self._robot is not None:
+            return self._robot
+        config = self._config
+        try:
+            robot = franky.Robot(self._host, realtime_config=franky.RealtimeConfig.Ignore)
+            robot.relative_dynamics_factor = config.dynamics
+            robot.set_collision_behavior([config.max_torque] * 7, [config.max_force] * 6)
+            hand = _Hand(franky.Gripper(self._host), config) if config.has_gripper else None
+        except franky.Exception as error:
+            raise DriverError(f"no Franka arm answers at {self._host} ({error}): is FCI on, in Desk?") from error
+        self._robot, self._hand = robot, hand
+        return robot
 
     def _settle(self) -> None:
         """Ends the last motion, as another kind of motion may begin only then."""

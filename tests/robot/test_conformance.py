@@ -20,7 +20,7 @@ from robot.env import CellConfig, Safety, make_env
 from robot.limits import Box, SafetyConfig
 from robot.record import record, recorded
 from robot.safety import protect
-from tests.robot.drivers.franka_server import controller
+from tests.robot.drivers.franka_server import HOST, controller
 
 STEPS = 8  # an episode
 
@@ -39,7 +39,7 @@ def franka():
     """The maker's own client against a simulated controller: see `drivers/test_franka.py`."""
     franka = pytest.importorskip("robot.drivers.franka", reason="NOT TESTED: `pip install 'armchair[franka]'`")
     limits = SafetyConfig(Box((0.1, -0.3, 0.3), (0.5, 0.3, 0.9)))  # about the ready pose, without a hand's length
-    driver = franka.FrankaDriver("127.0.0.1")
+    driver = franka.FrankaDriver(HOST)
     return RobotEnvironment(driver, {"wrist": FakeCamera(time, (16, 16))}, limits, "task", RobotConfig(STEPS))
 
 

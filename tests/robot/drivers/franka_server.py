@@ -1,7 +1,7 @@
 """A simulated controller of a Franka arm that speaks its network protocol, in an environment of its own.
 
 `franka-sim` wants other versions of NumPy and MuJoCo than we have; its model of the arm comes with another package,
-`franky-sim`, of which nothing else is used.
+`franky-sim`, of which nothing else is used. Slow tests install both; fast ones use them where that has been done.
 """
 
 import contextlib
@@ -15,19 +15,27 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[3]
 HOME = ROOT / "build" / "franka_sim"  # made once; git ignores it
-PORT = 1337  # libfranka knows no other
+HOST = f"127.{os.getpid() // 65536 % 256}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
+"""Libfranka knows one port only, so that each process that tests has an address of its own on this machine."""
 REQUIREMENTS = ("franka-sim==1.1.7", "pytest")
 MODEL = "franky-sim==1.0.4"
+_SERVER = Path(__file__).with_name("watched_controller.py")
 
 
-def _python() -> Path:
+def is_installed() -> bool:
+    """Whether a controller can be started at once."""
+    return (HOME / "ready").exists()
+
+
+def interpreter() -> Path:
     """The server's interpreter and model, made at the first call; skips the test where that is not possible."""
     python = HOME / "bin" / "python"
-    if not (HOME / "ready").exists():
+    if not is_installed():
         try:
             for command in (
                 [sys.executable, "-m", "venv", "--clear", HOME],
@@ -38,7 +46,10 @@ def _python() -> Path:
             with zipfile.ZipFile(next(HOME.glob("franky_sim-*.whl"))) as wheel:
                 wheel.extractall(HOME)
         except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"NOT TESTED: the simulated Franka controller cannot be installed: {_told(error)}")
+            pytest.skip(
+                f"NOT TESTED: the simulated Franka controller cannot be installed into {HOME}, for which pip must "
+                f"reach {', '.join((*REQUIREMENTS, MODEL))}: {_told(error)}"
+            )
         assets = HOME / "franky_sim" / "assets"
         model = (assets / "fr3.xml").read_text()
         (HOME / "fr3.xml").write_text(re.sub('meshdir="[^"]*"', f'meshdir="{assets}/meshes"', model))
@@ -51,12 +62,22 @@ def _told(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def controller(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A controller that listens at 127.0.0.1."""
+def controller(
+    log: Path, *options: str, host: str = HOST, within: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A controller; where its arm is, it writes beside its log (`places`).
+
+    Args:
+      log: what it prints.
+      *options: of the server.
+      host: where it listens.
+      within: a command that runs another one, in whose surroundings it lives.
+    """
+    command = [*within, interpreter(), _SERVER, host, _beside(log), "--enforce-motion-limits", *options]
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [_python(), "-m", "franka_sim.run_server", "--port", str(PORT), "--enforce-motion-limits"],
-            stdout=file, stderr=file, env=os.environ | {"FR3_MJCF": str(HOME / "fr3.xml")}, start_new_session=True,
+            command, stdout=file, stderr=file, env=os.environ | {"FR3_MJCF": str(HOME / "fr3.xml")},
+            start_new_session=True,
         )  # fmt: skip
     try:
         end = time.monotonic() + 60
@@ -69,3 +90,13 @@ def controller(log: Path) -> Iterator[subprocess.Popen[bytes]]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def places(log: Path) -> np.ndarray:
+    """Where a controller's arm was, [N, 5]: s by `time.monotonic`, s simulated, m of its flange (x, y, z)."""
+    *lines, _ = _beside(log).read_text().split("\n")  # the last one may be half a line
+    return np.array([line.split() for line in lines], float)
+
+
+def _beside(log: Path) -> Path:
+    return log.with_suffix(".places")

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -18,9 +17,10 @@ import pytest
 from datasets import schema
 from datasets.errors import ArmchairError
 from datasets.validate import validate
+from robot.env import make_env
 from robot.limits import Box, SafetyConfig
 from robot.record import record, recorded
-from tests.robot.drivers.franka_server import controller
+from tests.robot.drivers.franka_server import HOST, controller
 
 franky = pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip install 'armchair[franka]'`")
 
@@ -32,7 +32,6 @@ from robot.safety import EmergencyStopError, SafeEnvironment  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-HOST = "127.0.0.1"
 WORKSPACE = Box((0.25, -0.15, 0.45), (0.45, 0.15, 0.85))  # about where the ready pose is, without a hand's length
 SAFETY = SafetyConfig(WORKSPACE)
 POSE = "sawyer/pinch/pose"
@@ -148,31 +147,33 @@ def test_the_controller_s_reflex_is_told_and_never_taken_back_by_itself(arm):
     assert not env.step(_act(x=0.1)).last()
 
 
-def _run_for_ever(env):
+def _step_for_ever(env):
     while True:
-        timestep = env.reset()
-        while not timestep.last():
-            timestep = env.step(_act(z=0.1))
+        env.step(_act(z=0.1))
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_controller_that_falls_silent_ends_the_episode_which_stays_readable(server, arm, tmp_path, how):
     env, _ = arm
-    threading.Timer(1.5, server.send_signal, (how,)).start()
-    start = time.monotonic()
     with record(env, tmp_path / "log", "franka") as recorder:
+        recorder.reset()
+        for _ in range(10):
+            recorder.step(_act(z=0.1))
+        server.send_signal(how)
+        start = time.monotonic()
         with pytest.raises(ArmchairError):
-            _run_for_ever(recorder)
-        assert env.latched and time.monotonic() - start < 60
-    for episode in recorded(tmp_path / "log", "franka"):
-        assert not validate(episode).errors
+            _step_for_ever(recorder)
+        assert env.latched and time.monotonic() - start < 10
+    (episode,) = recorded(tmp_path / "log", "franka")
+    assert not validate(episode).errors
+    assert "stopped" in episode.metadata.tags and episode.num_steps > 10
 
 
 _CLIENT = """
 import sys, time
 import numpy as np
 from robot.drivers.franka import FrankaDriver
-driver = FrankaDriver("127.0.0.1")
+driver = FrankaDriver(sys.argv[1])
 driver.home()
 while True:
     driver.move(np.array([0.05, 0, 0, 0, 0, 0]), 0.08, 0.3)
@@ -184,7 +185,7 @@ while True:
 def test_a_killed_client_leaves_the_arm_still(server):
     root = str(Path(__file__).parents[3])
     client = subprocess.Popen(
-        [sys.executable, "-c", _CLIENT], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}
+        [sys.executable, "-c", _CLIENT, HOST], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}
     )
     with client:
         for _ in range(10):
@@ -196,6 +197,22 @@ def test_a_killed_client_leaves_the_arm_still(server):
     driver.close()
 
 
+def test_an_arm_by_its_address_and_its_file_follows(server, tmp_path):
+    file = tmp_path / "arm.yaml"
+    file.write_text(f"""
+        task_id: stack_cups
+        safety:
+          workspace: {{low: {list(WORKSPACE.low)}, high: {list(WORKSPACE.high)}}}
+        robot: {{time_limit: 10}}
+        franka: {{dynamics: 0.1}}
+    """)
+    with make_env(f"franka:{HOST}", 0, arm=file) as env:
+        start = env.reset().observation[POSE]
+        timesteps = [env.step(_act(x=0.5)) for _ in range(10)]
+    assert timesteps[-1].last() and timesteps[-1].observation[POSE][0] > start[0] + 0.01
+    assert env.task_id == "stack_cups" and env.tags.startswith("overruns:")
+
+
 def test_nobody_at_the_address_is_told():
-    with pytest.raises(DriverError, match=r"no Franka arm answers at 127.0.0.1 .*: is FCI on"):
+    with pytest.raises(DriverError, match=rf"no Franka arm answers at {HOST} .*: is FCI on"):
         FrankaDriver(HOST)
