@@ -1,8 +1,9 @@
 """The report of an evaluation: how often each policy succeeded, how sure that is, every verdict, and videos."""
 
+import dataclasses
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -24,16 +25,51 @@ def write(path: Path, evaluations: Mapping[str, Evaluation], out: Path | None, d
       out: where the episodes were recorded, to `out/dataset/1.0.0`; None: nowhere, so that there are no videos.
       dataset: see `out`.
     """
-    ids = {e.episode_id: (name, e.seed) for name, evaluation in evaluations.items() for e in evaluation.episodes}
     report = Report(*_title(evaluations))
     _success(report, evaluations)
     if out is not None:
-        found = [episode for episode in recorded(out, dataset) if episode.metadata.episode_id in ids]
-        by_policy = {name: [e for e in found if ids[e.metadata.episode_id][0] == name] for name in evaluations}
-        _videos(report, by_policy)
-        _safety(report, by_policy)
+        records = _records(evaluations, out, dataset)
+        _videos(report, {name: record.first for name, record in records.items() if record.first is not None})
+        if any(record.reasons or record.is_paced for record in records.values()):
+            _safety(report, records)
     _episodes(report, evaluations)
     return report.write(path)
+
+
+@dataclasses.dataclass
+class _Record:
+    """What the recorded episodes of one policy tell."""
+
+    first: Episode | None = None  # the one of the lowest seed
+    steps: int = 0
+    reasons: Counter[str] = dataclasses.field(default_factory=Counter)  # why actions were changed, and how often
+    stops: int = 0
+    is_paced: bool = False
+    overruns: int = 0
+    jitter_ms: int = 0  # of the worst episode
+
+    def add(self, episode: Episode) -> None:
+        self.steps += episode.num_steps - 1
+        for told in episode.extras.get(schema.INTERVENTION, ()):
+            self.reasons.update(filter(None, told.split(",")))
+        tags = dict(tag.partition(":")[::2] for tag in episode.metadata.tags.split(","))
+        self.stops += "stopped" in tags
+        self.is_paced |= "overruns" in tags
+        self.overruns += int(tags.get("overruns", 0))
+        self.jitter_ms = max(self.jitter_ms, int(tags.get("jitter_ms", 0)))
+
+
+def _records(evaluations: Mapping[str, Evaluation], out: Path, dataset: str) -> dict[str, _Record]:
+    """By the policies' names; one episode after the other, as their pictures may be large."""
+    names = {e.episode_id: name for name, evaluation in evaluations.items() for e in evaluation.episodes}
+    firsts = {evaluation.episodes[0].episode_id for evaluation in evaluations.values()}
+    records = {name: _Record() for name in evaluations}
+    for episode in recorded(out, dataset):
+        if name := names.get(episode.metadata.episode_id):
+            records[name].add(episode)
+            if episode.metadata.episode_id in firsts:
+                records[name].first = episode
+    return records
 
 
 def _title(evaluations: Mapping[str, Evaluation]) -> tuple[str, str]:
@@ -85,57 +121,41 @@ def _figure(evaluations: Mapping[str, Evaluation]) -> Figure:
     return figure
 
 
-def _videos(report: Report, episodes: Mapping[str, Sequence[Episode]]) -> None:
-    """The first episode of each policy."""
-    firsts = {name: theirs[0] for name, theirs in episodes.items() if theirs and theirs[0].image_keys}
-    if not firsts:
+def _videos(report: Report, firsts: Mapping[str, Episode]) -> None:
+    """The first episode of each policy, where there are pictures."""
+    seen = {name: episode for name, episode in firsts.items() if episode.image_keys}
+    if not seen:
         return
     report.heading("What the policies do")
     report.text("The first episode of each, not chosen.")
     with tempfile.TemporaryDirectory() as folder:
         clips = []
-        for number, (name, episode) in enumerate(firsts.items()):
+        for number, (name, episode) in enumerate(seen.items()):
             clip = video.episode_to_mp4(episode, Path(folder) / f"{number}.mp4")
             clips.append(Video(clip, f"{name}: {episode.metadata.verdict}, seed {episode.metadata.seed}"))
         report.videos(clips)
 
 
-def _safety(report: Report, episodes: Mapping[str, Sequence[Episode]]) -> None:
-    """What the safety filter did, and how well the pace was kept, where there is either."""
-    reasons = {name: Counter(_interventions(theirs)) for name, theirs in episodes.items()}
-    tags = {name: [_tags(e) for e in theirs] for name, theirs in episodes.items()}
-    if not any(reasons.values()) and not any(any(several) for several in tags.values()):
-        return
+def _safety(report: Report, records: Mapping[str, _Record]) -> None:
+    """What the safety filter did, and how well the pace was kept."""
     report.heading("Safety and pace")
     report.table(
-        ("policy", "steps", "steps of them changed, by reason", "stops", "overruns", "worst jitter, ms"),
+        ("policy", "steps", "of them changed, by reason", "stops", "overruns", "worst jitter, ms"),
         [
             (
                 name,
-                sum(episode.num_steps - 1 for episode in theirs),
-                ", ".join(f"{reason}: {count}" for reason, count in reasons[name].most_common()) or "none",
-                sum("stopped" in told for told in tags[name]),
-                sum(int(told.get("overruns", 0)) for told in tags[name]),
-                max((int(told.get("jitter_ms", 0)) for told in tags[name]), default=0),
+                record.steps,
+                ", ".join(f"{reason}: {count}" for reason, count in record.reasons.most_common()) or "none",
+                record.stops,
+                record.overruns if record.is_paced else "-",
+                record.jitter_ms if record.is_paced else "-",
             )
-            for name, theirs in episodes.items()
+            for name, record in records.items()
         ],
-        "The safety filter makes actions slower, or stops the arm. An overrun is a step that came more than a control "
-        "step late; the jitter is that of the worst episode, whose steps were 95 % of the time no later than that.",
+        "The safety filter makes actions slower, or stops the arm; a step may be changed for several reasons. An "
+        "overrun is a step that came more than a control step late. Of an episode's steps, 95 % came at most its "
+        "jitter late.",
     )
-
-
-def _interventions(episodes: Iterable[Episode]) -> Iterable[str]:
-    """Each reason of each step."""
-    for episode in episodes:
-        for told in episode.extras.get(schema.INTERVENTION, ()):
-            yield from filter(None, told.split(","))
-
-
-def _tags(episode: Episode) -> dict[str, str]:
-    """`overruns:0,stopped` -> {"overruns": "0", "stopped": ""}."""
-    pairs = (tag.partition(":") for tag in episode.metadata.tags.split(",") if tag)
-    return {name: value for name, _, value in pairs}
 
 
 def _episodes(report: Report, evaluations: Mapping[str, Evaluation]) -> None:

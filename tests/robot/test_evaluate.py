@@ -7,8 +7,8 @@ import pytest
 
 from datasets.errors import ArmchairError
 from datasets.schema import Verdict
-from robot.evaluate import EvaluateConfig, Evaluation, evaluate
-from robot.intervals import wilson
+from robot.evaluate import EvaluateConfig, Evaluation, compare, differences, evaluate
+from robot.intervals import difference, wilson
 from robot.loop import EpisodeSummary
 from robot.record import recorded
 
@@ -55,3 +55,31 @@ def test_saved_as_json(tmp_path):
 def test_no_episodes_say_nothing():
     with pytest.raises(ArmchairError, match="at least one"):
         evaluate(dataclasses.replace(CONFIG, episodes=0))
+
+
+def test_episodes_that_nobody_judged_are_counted_apart():
+    told = episodes(3, 4)
+    some = Evaluation("reach", (*told, dataclasses.replace(told[0], success=None)), {})
+    assert str(some) == "75.0 % (3/4, 95 % Wilson 30.1-95.4; 1 more not judged)"
+    assert some.to_dict()["judged"] == 4 and some.to_dict()["n"] == 5
+
+
+def test_several_are_compared_on_the_same_seeds():
+    novice, expert = compare(CONFIG, ["robot.testing:FakeExpert"])
+    assert [e.seed for e in novice.episodes] == [e.seed for e in expert.episodes]
+    assert novice == evaluate(CONFIG)
+    (gain,) = differences([expert, novice])
+    assert gain[:2] == ("fake_expert_0", "fake_expert_0.5")
+    assert gain[2:] == difference(expert.successes, 30, novice.successes, 30) and gain.low > 0
+    silent = dataclasses.replace(novice, episodes=tuple(dataclasses.replace(e, success=None) for e in novice.episodes))
+    assert not differences([expert, silent])
+
+
+def test_a_folder_is_a_policy_and_other_names_are_actors(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "policy", "policy:mine"):
+        (tmp_path / name.rpartition(":")[2]).mkdir(exist_ok=True)
+        with pytest.raises(ArmchairError, match=f"{name.rpartition(':')[2]} is not a policy"):
+            evaluate(dataclasses.replace(CONFIG, actor=name))
+    (tmp_path / "random").mkdir()
+    assert evaluate(dataclasses.replace(CONFIG, actor="random", episodes=1)).policy_id == "random"
