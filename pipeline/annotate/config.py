@@ -2,6 +2,7 @@
 
 import dataclasses
 import getpass
+from pathlib import Path
 
 from datasets.errors import ArmchairError
 
@@ -38,10 +39,12 @@ class ServerConfig:
     """Decides the random order of the queue."""
     robot: str = ""
     """What is driven in the Demonstrate view, instead of the tasks of the simulated cell: a name as for `armchair
-    collect --env`, such as module:factory. A real arm has its safety filter on."""
+    collect --robot`, such as module:factory. A real arm has its safety filter on."""
+    arm: Path | None = None
+    """With franka:HOST: the file that says where the arm may move, and which cameras there are."""
     policies: tuple[str, ...] = ()
-    """Who may drive in the Demonstrate view, for a person to take over from: policy:FOLDER for a trained policy, or
-    another actor as in `armchair collect --policies`."""
+    """Who may drive in the Demonstrate view, for a person to take over from: folders of trained policies, or others as in
+    `armchair collect --policies`."""
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for a number that makes no sense."""

@@ -19,6 +19,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dm_env
@@ -151,11 +152,11 @@ def make_cell(task_id: str, seed: int) -> dm_env.Environment:
     return make_env(task_id, seed, CellConfig(time_limit=round(2 * MAX_SECONDS * schema.CONTROL_RATE_HZ)))
 
 
-def make_robot(name: str, task_id: str, seed: int) -> dm_env.Environment:
+def make_robot(name: str, arm: Path | None, task_id: str, seed: int) -> dm_env.Environment:
     """The robot of that name; a real one with its safety filter. Raises ArmchairError if the page names another."""
     if task_id != name:
         raise ArmchairError(f"there is no arm {task_id!r} here: choose {name}")
-    return make_env(name, seed)
+    return make_env(name, seed, arm=arm)
 
 
 def router(state: AppState, make: MakeEnv | None = None) -> APIRouter:
@@ -166,7 +167,7 @@ def router(state: AppState, make: MakeEnv | None = None) -> APIRouter:
       make: makes the environment of an episode; None: the robot that the server was started with, or the cell.
     """
     robot = state.config.robot
-    arm = _Arm(state, make or (functools.partial(make_robot, robot) if robot else make_cell))
+    arm = _Arm(state, make or (functools.partial(make_robot, robot, state.config.arm) if robot else make_cell))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
