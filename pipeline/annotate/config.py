@@ -43,8 +43,8 @@ class ServerConfig:
     arm: Path | None = None
     """With franka:HOST: the file that says where the arm may move, and which cameras there are."""
     policies: tuple[str, ...] = ()
-    """Who may drive in the Demonstrate view, for a person to take over from: folders of trained policies, or others as in
-    `armchair collect --policies`."""
+    """Who may drive in the Demonstrate view, for a person to take over from: folders of trained policies, or others as
+    in `armchair collect --policies`."""
 
     def __post_init__(self) -> None:
         """Raises ArmchairError for a number that makes no sense."""
