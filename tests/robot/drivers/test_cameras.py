@@ -96,8 +96,8 @@ def test_it_is_the_newest_picture_that_is_read_and_none_that_waited(live):
         for wait in (1.0, 0.5, 0.1):
             time.sleep(wait)
             frame = take(camera, "wrist")
-            assert 0 <= live.level - int(frame.picture[0, 0, 0]) <= 3
-            assert 0 <= time.monotonic() - frame.time < 0.2
+            assert 0 <= live.level - int(frame.picture[0, 0, 0]) <= 10  # of 25 and more
+            assert 0 <= time.monotonic() - frame.time < 0.25
 
 
 def test_reading_does_not_wait(live):
@@ -112,7 +112,7 @@ def test_the_moment_is_the_camera_s_own_where_it_has_our_clock(tmp_path):
     late = Live(tmp_path / "late.pipe", lambda: time.monotonic() - 0.25)
     with opened(late.device) as camera:
         time.sleep(1.0)
-        assert 0.25 <= time.monotonic() - camera.read().time < 0.5
+        assert 0.25 <= time.monotonic() - camera.read().time < 0.6
     late.unplugged = True
     start = time.monotonic()
     from_zero = Live(tmp_path / "from_zero.pipe", lambda: time.monotonic() - start)
