@@ -166,6 +166,11 @@ class HeldBackend(BackendWriter):
         self._finished, self._steps = to_episode(self._steps, data), []
 
     @property
+    def has_finished(self) -> bool:
+        """Whether there is a finished episode."""
+        return self._finished is not None
+
+    @property
     def finished(self) -> Episode:
         """The finished episode."""
         assert self._finished is not None, "no episode has finished"

@@ -15,6 +15,8 @@ from robot.loop import EpisodeSummary, run_episode, summarize
 from robot.safety import EmergencyStopError
 from robot.types import Actor
 
+_FAILED = "arm_failed"  # tag of an episode that is a part of none that was planned
+
 
 class Job(NamedTuple):
     """One episode to be played."""
@@ -56,11 +58,13 @@ class Setting:
         return make_env(name, seed, self.cell, self.safety, self.arm)
 
     def recorded(self) -> Iterator[EpisodeSummary]:
-        """Summaries of the episodes that are on disk."""
+        """Summaries of the episodes that are on disk, but for those in which the arm failed: they are repeated."""
         if self.out is not None:
             from robot import record  # imports TensorFlow: seconds
 
-            yield from map(summarize, record.recorded(self.out, self.dataset))
+            for episode in record.recorded(self.out, self.dataset):
+                if _FAILED not in episode.metadata.tags.split(","):
+                    yield summarize(episode)
 
 
 def in_order(plan: Sequence[PlanLine], interleave: bool) -> list[Job]:
@@ -136,6 +140,9 @@ class Stage:
         Args:
           job: its environment is this one.
           **metadata: further fields of the episode's `EpisodeMetadata`.
+
+        Raises:
+          DriverError: the arm failed. What it did until then is recorded with the tag `arm_failed`, and does not count.
         """
         actor = self.actor(job.actor)
         if callable(getattr(self._env, "seed", None)):
@@ -149,7 +156,12 @@ class Stage:
 
             known = {"policy_id": actor.policy_id, "task_id": self.task_id, "seed": job.seed}
             env = record.RecordedEnvironment(self._env, self._backend, known | metadata)
-        return dataclasses.replace(run_episode(env, actor, job.seed), task_id=self.task_id)
+        try:
+            return dataclasses.replace(run_episode(env, actor, job.seed), task_id=self.task_id)
+        except Exception:
+            if self._backend is not None and self._backend.has_finished:  # up to where the arm failed
+                self.keep(tags=",".join(filter(None, (self._backend.finished.metadata.tags, _FAILED))))
+            raise
 
     def keep(self, **changes: Any) -> EpisodeSummary:
         """Records the episode in hand, with these fields of its metadata changed.

@@ -18,6 +18,7 @@ from datasets.schema import Verdict
 from robot.campaign import CampaignStoppedError
 from robot.collect import CollectConfig, collect
 from robot.drivers import fake
+from robot.drivers.base import DriverError
 from robot.evaluate import EvaluateConfig, compare, evaluate
 from robot.record import recorded
 from robot.safety import EmergencyStopError
@@ -322,6 +323,28 @@ class TestAnEmergencyStop:
         compare(config(tmp_path), [RIGHT], Person())
         plan = json.loads((tmp_path / "campaign" / "plan.json").read_text())
         assert played(tmp_path) == [(episode["policy_id"], episode["seed"]) for episode in plan["order"]]
+
+
+def test_an_arm_that_fails_leaves_what_it_did_and_the_episode_is_repeated(tmp_path, monkeypatch):
+    state, calls = fake.FakeDriver.state, []
+
+    def dying(driver):
+        calls.append(driver)
+        if len(calls) == 30:  # in the first episode
+            raise ConnectionError("the cable")
+        return state(driver)
+
+    monkeypatch.setattr(fake.FakeDriver, "state", dying)
+    with pytest.raises(DriverError, match="the cable"):
+        evaluate(config(tmp_path, episodes=2), Person())
+    (failed,) = recorded(tmp_path, "evaluation")
+    assert failed.metadata.tags.split(",")[-1] == "arm_failed" and "stopped" in failed.metadata.tags
+    assert failed.metadata.verdict == Verdict.UNKNOWN and 1 < failed.num_steps < 30
+
+    person = Person()
+    assert evaluate(config(tmp_path, episodes=2), person).successes == 2
+    assert "Episode 1 of 2" in person.heard
+    assert played(tmp_path) == [("zebra", 10), ("zebra", 10), ("zebra", 11)]
 
 
 @pytest.mark.slow
