@@ -291,7 +291,7 @@ class Teleoperation:
     def _dataset(self, start: "_Start", env: dm_env.Environment) -> str:
         name = self._config.dataset if start.role is None else self._config.dagger_dataset
         task = getattr(env, "task_id", start.task_id)
-        if _is_hardware(env):
+        if getattr(env, "is_hardware", False):
             task = f"{getattr(env, 'robot', '')}_{task}"
         return re.sub("[^a-z0-9]+", "_", name.format(task=task).lower())
 
@@ -427,10 +427,6 @@ class _Closed(BaseException):
 
 def _failure(error: Exception) -> TeleoperationError:
     return TeleoperationError(f"the arm failed ({type(error).__name__}: {error}): look after it, start again")
-
-
-def _is_hardware(env: dm_env.Environment) -> bool:
-    return bool(getattr(env, "is_hardware", False))
 
 
 def _opening(timestep: dm_env.TimeStep) -> float | None:
