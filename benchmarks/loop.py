@@ -87,8 +87,8 @@ def page(loops: Mapping[int, Sequence[Round]], date: str, machine: str) -> str:
         "highest prediction is above an unsolved one's; *none* where all or no episodes are solved. AUC, frames of",
         "logs: the same of solved and unsolved frames of recorded episodes that the model was not trained on.",
         "",
-        "The settings of reward and policy are the demo's. That four sketches are few enough was seen in one first round",
-        "of seed 0; nothing else was tried. There is no control in which as many other episodes are sketched.",
+        "The settings of reward and policy are the demo's. That four sketches are few enough was seen in one first",
+        "round of seed 0; nothing else was tried. There is no control in which as many other episodes are sketched.",
         "",
     ]
     return "\n".join(lines)

@@ -21,7 +21,8 @@ class LoopCommand:
     rounds: int = 3
     """How often to learn a reward and a policy, and to try it out."""
     preset: str = "default"
-    """How much of everything: default (half an hour for three rounds on two cores) or smoke (shows only that it runs)."""
+    """How much of everything: default (three rounds take half an hour on two cores) or smoke (shows only that it
+    runs)."""
     out: Path | None = None
     """Folder of the run; runs/loop-PRESET-SEED, if not given."""
     seed: int = 0
