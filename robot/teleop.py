@@ -108,17 +108,18 @@ class Teleoperation:
         role = _Role(task_id, policy) if policy else None
         self._ask(_Wish.START, _Start(task_id, operator, secrets.randbelow(2**31) if seed is None else seed, role))
 
-    def command(self, action: np.ndarray) -> None:
-        """What the arm is to do until the next wish; ignored when there is no episode under way.
+    def command(self, action: np.ndarray, device: str = "") -> None:
+        """What the arm is to do until this device's next wish; ignored when there is no episode under way.
 
         Args:
           action: float32[A] in [-1, 1].
+          device: what the person drives by; what several command at once adds up.
 
         Raises:
           TeleoperationError: it is something else; the arm goes on as if it had not come.
         """
         if (helm := self._helm) is not None:
-            helm.command(action)
+            helm.command(action, device)
 
     def leave_to_policy(self) -> None:
         """The policy is to drive until the next wish, for at most `patience`; ignored as a command would be.

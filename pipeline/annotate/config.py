@@ -42,6 +42,8 @@ class ServerConfig:
     collect --robot`, such as module:factory. A real arm has its safety filter on."""
     arm: Path | None = None
     """With franka:HOST: the file that says where the arm may move, and which cameras there are."""
+    spacemouse: bool = False
+    """Whether a SpaceMouse that is plugged into this machine drives, too."""
     policies: tuple[str, ...] = ()
     """Who may drive in the Demonstrate view, for a person to take over from: folders of trained policies, or others as
     in `armchair collect --policies`."""

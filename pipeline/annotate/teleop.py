@@ -36,6 +36,7 @@ from pipeline.annotate.errors import ApiError, refusals
 from pipeline.annotate.sessions import CurrentUser, current_user
 from pipeline.annotate.state import AppState
 from robot.env import CAMERAS, TASKS, CellConfig, make_env
+from robot.spacemouse import SpaceMouse
 
 if TYPE_CHECKING:
     from robot.teleop import Moment, Teleoperation
@@ -165,13 +166,19 @@ def router(state: AppState, make: MakeEnv | None = None) -> APIRouter:
     Args:
       state: of the server.
       make: makes the environment of an episode; None: the robot that the server was started with, or the cell.
+
+    Raises:
+      ArmchairError: there is to be a SpaceMouse, and none can be opened.
     """
     robot = state.config.robot
     arm = _Arm(state, make or (functools.partial(make_robot, robot, state.config.arm) if robot else make_cell))
 
+    mouse = SpaceMouse(arm.nudge) if state.config.spacemouse else contextlib.nullcontext()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        with mouse:
+            yield
         await asyncio.to_thread(arm.close)
 
     routes = APIRouter(lifespan=lifespan)
@@ -227,6 +234,11 @@ class _Arm:
     def stopped(self) -> str:
         """Why the arm was stopped, if nobody has cleared that."""
         return self.teleoperation.status.stopped if "teleoperation" in self.__dict__ else ""
+
+    def nudge(self, action: np.ndarray) -> None:
+        """A command of the SpaceMouse at the server's machine, in its thread; ignored while nobody holds the arm."""
+        if self.holder is not None and "teleoperation" in self.__dict__:
+            self.teleoperation.command(action, "spacemouse")
 
     async def start(self, driver: "_Driver", message: Start) -> None:
         """Raises ArmchairError if the arm is somebody else's, or cannot be had."""

@@ -35,6 +35,21 @@ def test_once_closed_nobody_drives_any_more():
     assert helm.choose(PROPOSED).by is ActedBy.NOBODY
 
 
+def test_devices_add_up_and_a_silent_one_counts_for_nothing():
+    clock = FakeClock()
+    helm = Helm(2, True, PATIENCE, clock)
+    helm.command(np.array([0.0, 1.0], np.float32))  # the page: nothing is pressed, the gripper closes
+    helm.command(np.array([0.75, 0.5], np.float32), "mouse")
+    np.testing.assert_array_equal(helm.choose(PROPOSED).action, [0.75, 1.0])  # clipped
+    clock.sleep(0.2)
+    helm.leave_to_policy()
+    assert helm.choose(PROPOSED).by is ActedBy.PERSON  # who moves another device takes over
+    clock.sleep(0.2)
+    assert helm.choose(PROPOSED).by is ActedBy.POLICY
+    clock.sleep(0.2)
+    assert helm.choose(PROPOSED).by is ActedBy.NOBODY
+
+
 EVENTS = st.one_of(
     st.floats(-1, 1, width=32),  # a command
     st.floats(1.01, 9) | st.just(float("nan")),  # no command

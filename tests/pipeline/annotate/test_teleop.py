@@ -105,9 +105,9 @@ class Client:
 
 
 class Bench:
-    def __init__(self, root, running, make, robot=""):
+    def __init__(self, root, running, make, **options):
         self.store = Store.create(root)
-        config = ServerConfig("lift_green", annotators=("ada", "bob"), policies=(POLICY,), robot=robot)
+        config = ServerConfig("lift_green", annotators=("ada", "bob"), policies=(POLICY,), **options)
         self.state = AppState(self.store, config)
         app = FastAPI()
         app.state.armchair = self.state
@@ -136,7 +136,7 @@ class Bench:
 @pytest.fixture
 def robot_bench(tmp_path):
     with contextlib.ExitStack() as running:
-        yield Bench(tmp_path / "store", running, None, robots.NAME)
+        yield Bench(tmp_path / "store", running, None, robot=robots.NAME)
 
 
 @pytest.fixture
@@ -192,6 +192,27 @@ def test_a_policy_drives_while_its_leave_comes_and_a_person_takes_over(bench):
     wished = {"policy": -0.1, "person": 0.1, "nobody": 0, "": 0}
     by = episode.extras[schema.ACTED_BY].tolist()
     assert set(by) == set(wished) and list(map(wished.get, by)) == pytest.approx(episode.action[:, 0].tolist())
+
+
+def test_a_spacemouse_drives_for_whoever_holds_the_arm(tmp_path, monkeypatch):
+    moved = []
+
+    def plug_in(command):
+        moved.append(command)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(teleop, "_unavailable", lambda: None)
+    monkeypatch.setattr(teleop, "SpaceMouse", plug_in)
+    with contextlib.ExitStack() as running:
+        bench = Bench(tmp_path / "store", running, WideArm, spacemouse=True)
+        (move,) = moved
+        move(np.float32(RIGHT))  # nobody is there: nothing happens
+        client = bench.client()
+        client.send("start", task_id="lift_green")
+        assert client.receive_phase("ready")["t"] == 0
+        move(np.float32(RIGHT))
+        assert client.receive_phase("running")["acted_by"] == "person"
+        client.receive(lambda message: message.get("acted_by") == "nobody")
 
 
 def test_a_browser_chooses_among_the_policies_that_were_offered(bench):
@@ -271,7 +292,7 @@ def test_anybody_stops_the_arm_and_who_drives_clears_it_by_name(robot_bench, cap
 @pytest.mark.parametrize("how", ["by the button", "by leaving"])
 def test_an_arm_on_its_way_home_is_stopped(tmp_path, how):
     with contextlib.ExitStack() as running:
-        bench = Bench(tmp_path / "store", running, None, robots.SLOW)
+        bench = Bench(tmp_path / "store", running, None, robot=robots.SLOW)
         client = bench.client()
         robots.SlowHome.is_under_way.clear()
         client.send("start", task_id=robots.SLOW)
