@@ -105,10 +105,14 @@ class _Campaign:
             return
         text = f"{title} begins as an earlier one did. Step back, for the cameras to look."
         self._ask(title, text, {"": "ready, the arm goes home"})
-        answers = {"": "all is in its place, the arm moves", "r": "look again, the arm goes home first"}
+        stays = self._stage.looks_at_rest
+        again = "look again" if stays else "look again, the arm goes home first"
+        answers = {"": "all is in its place, the arm moves", "r": again}
         text = f"{title}. Here are then, now, and one over the other. Put things back, and step back."
+        is_home = False
         while True:
-            self._initial.overlay(job.seed, self._stage.look(), self._overlay)
+            self._initial.overlay(job.seed, self._stage.look(at_rest=is_home and stays), self._overlay)
+            is_home = True
             if self._ask(title, text, answers, self._overlay) != "r":
                 return
 

@@ -182,9 +182,18 @@ class Stage:
         if self.latched:
             raise EmergencyStopError(f"the arm was stopped ({self.latched}): look after it, and start again")
 
-    def look(self) -> dict[str, np.ndarray]:
-        """What the cameras see as an episode begins: the arm goes there. Name -> uint8[H, W, C]."""
-        observation = self._env.reset().observation
+    @property
+    def looks_at_rest(self) -> bool:
+        """Whether one can look through the cameras while nothing moves."""
+        return callable(getattr(self._env, "look", None))
+
+    def look(self, at_rest: bool) -> dict[str, np.ndarray]:
+        """What the cameras see: name -> uint8[H, W, C].
+
+        Args:
+          at_rest: nothing moves, where it `looks_at_rest`; if not, the arm goes to where episodes begin.
+        """
+        observation = self._env.look() if at_rest else self._env.reset().observation
         return {k: v for k, v in observation.items() if v.dtype == np.uint8 and v.ndim == 3}
 
     def opening(self) -> dict[str, bytes]:

@@ -125,6 +125,11 @@ class RobotEnvironment(dm_env.Environment):
             self._steps, self._over = 0, False
             return dm_env.restart(self._observe())
 
+    def look(self) -> dict[str, np.ndarray]:
+        """What the cameras see at this moment, by observation; nothing moves. Raises DriverError if one fails."""
+        with self._halting():
+            return self._pictures()
+
     def step(self, action: np.ndarray) -> dm_env.TimeStep:
         """Takes one control step; the episode's last if the arm has been halted.
 
@@ -188,11 +193,15 @@ class RobotEnvironment(dm_env.Environment):
         self._check_age(state.time, self.robot)
         observation = state.observation()
         observation[_COMMAND] = np.array([self._opening], np.float32)
+        return observation | self._pictures()
+
+    def _pictures(self) -> dict[str, np.ndarray]:
+        pictures = {}
         for name, camera in self._cameras.items():
             frame = take(camera, name)
             self._check_age(frame.time, f"the camera {name!r}")
-            observation[f"pixels/{name}"] = frame.picture
-        return observation
+            pictures[f"pixels/{name}"] = frame.picture
+        return pictures
 
     def _check_age(self, moment: float, who: str) -> None:
         age = self._clock.monotonic() - moment

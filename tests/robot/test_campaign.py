@@ -253,23 +253,23 @@ class TestInitialConditions:
             assert kept.read_bytes() == first.observation[camera][0]
 
     def test_the_overlay_is_then_and_now_and_drawn_anew_on_demand(self, tmp_path, monkeypatch):
-        out, shade = tmp_path / "campaign", iter([40, 40, 200, 120, 120])  # of each look at the table, by home
-        look = {}
-        home = fake.FakeDriver.home
-        monkeypatch.setattr(fake.FakeDriver, "home", lambda driver: (look.update(now=next(shade)), home(driver)))
+        out, moves, table, seen, homes = tmp_path / "campaign", Moves(monkeypatch), {"shade": 40}, [], []
         monkeypatch.setattr(fake.FakeCamera, "_take", lambda camera: fake.Frame(
-            camera._clock.monotonic(), np.full(camera.shape, look.get("now", 0), np.uint8)))  # fmt: skip
-        seen = []
+            camera._clock.monotonic(), np.full(camera.shape, table["shade"], np.uint8)))  # fmt: skip
 
         class Looking(Person):
             def ask(self, question):
+                if "begins as an earlier one did" in question.text:
+                    table["shade"] = 200
                 if question.picture:
                     seen.append(np.asarray(Image.open(io.BytesIO(question.picture.read_bytes()))))
+                    homes.append(moves.homes)
+                    table["shade"] = 120  # the person has moved something
                 return super().ask(question)
 
-        next(shade)
         compare(config(tmp_path, episodes=1), [RIGHT], Looking("r"))
         first, again = seen
+        assert homes[0] == homes[1]  # to look again moves nothing
         assert first.shape[0] == 3 * 256 + 2 * 4 and first.shape[1] == 3 * 256 + 2 * 4
         for picture, now in ((first, 200), (again, 120)):
             centres = [int(picture[128, 128 + 260 * column].mean()) for column in range(3)]
