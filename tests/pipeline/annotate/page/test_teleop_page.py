@@ -283,7 +283,7 @@ def test_a_robot_is_stopped_by_a_key_and_moves_again_when_a_person_has_looked(ma
     page.keyboard.press("Enter")
     page.get_by_text("look after it, then clear the stop").wait_for()
     page.get_by_role("button", name="I, ada, have looked: it may move").click()
-    page.get_by_text("The arm was stopped").wait_for(state="hidden")
+    page.get_by_text("The arm was stopped", exact=True).wait_for(state="hidden")
     begin(page)
 
 
