@@ -12,17 +12,16 @@ OUT/reward/       run of the reward model     OUT/report.html      what to look 
 
 import dataclasses
 import enum
-import time
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from armchair import stages
 from armchair.stages import DATASET, ENCODER, WITHOUT
-from datasets.console import console
+from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
 from datasets.query import Query
-from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl.config import BcTraining, CrrTraining, Training
 from pipeline.reward_learning.config import RankingConfig
@@ -38,6 +37,13 @@ class Preset(enum.StrEnum):
 
     DEFAULT = "default"
     SMOKE = "smoke"
+
+    @classmethod
+    def named(cls, name: str) -> "Preset":
+        """Raises ArmchairError if there is none of that name."""
+        if name not in set(cls):
+            raise ArmchairError(f"there is no preset {name!r}: choose {' or '.join(cls)}")
+        return cls(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,20 +115,10 @@ def run(config: DemoConfig) -> Path:
     Raises:
       ArmchairError: whatever a stage cannot do; or the folder holds a demo with other options.
     """
-    configs.claim_run(config.out, config)
-    report = config.out / "report.html"
-    if report.exists():
-        console.print(f"This demo is done: look at {report} (if that is deleted, it is made again)", soft_wrap=True)
-        return report
-    began = time.monotonic()
-    report = _on_log(config, config.source) if config.source else _on_cell(config)
-    console.print(
-        f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}", soft_wrap=True
-    )
-    return report
+    return stages.once("demo", config, functools.partial(_on_log if config.source else _on_cell, config))
 
 
-def _on_cell(config: DemoConfig) -> Path:
+def _on_cell(config: DemoConfig, report: Path) -> Path:
     """The whole loop, on the simulated cell."""
     from armchair import demo_report
 
@@ -142,16 +138,17 @@ def _on_cell(config: DemoConfig) -> Path:
     stages.ingest(evaluated, store)  # the loop closes
     stages.annotate(store, model)
     with stages.stage("Report"):
-        return demo_report.simulated(config.out / "report.html", store, model, TASK, results)
+        return demo_report.simulated(report, store, model, TASK, results)
 
 
-def _on_log(config: DemoConfig, source: Path) -> Path:
+def _on_log(config: DemoConfig, report: Path) -> Path:
     """The offline stages, on the log of a robot that is not here."""
     from armchair import demo_report
     from datasets.store import Store
 
     sizes, store = SIZES[config.preset], config.out / "store"
-    stages.ingest(source, store, config.task)
+    assert config.source is not None
+    stages.ingest(config.source, store, config.task)
     shown, kept = (Query(task_id=config.task, split=split) for split in ("train", "test"))
     stages.sketch(store, shown, sizes.sketches, AnnotatorConfig(config.seed, by_time=True))
     if Store.open(store).query(kept):
@@ -162,19 +159,16 @@ def _on_log(config: DemoConfig, source: Path) -> Path:
     contenders = _contenders(config, config.task, model)
     policies = {contender: stages.train(contender.training) for contender in contenders}
     with stages.stage("Report"):
-        return demo_report.logged(config.out / "report.html", store, model, config.task, policies)
+        return demo_report.logged(report, store, model, config.task, policies)
 
 
 def _contenders(config: DemoConfig, task: str, model: Path) -> list[Contender]:
     """The policies to compare: trained equally long, on the same batches."""
     sizes, runs = SIZES[config.preset], config.out / "policies"
-    shared: dict[str, Any] = {
-        "store": config.out / "store", "task": task, "steps": sizes.policy_steps, "seed": config.seed,
-        "checkpoint_every": min(1_000, sizes.policy_steps), "snapshot_every": sizes.policy_steps,
+    shared: dict[str, Any] = stages.policy_settings(config.out / "store", task, sizes.policy_steps, config.seed) | {
         "observations": ObservationPreset.PROPRIO if config.source else ObservationPreset.STATES,
         "without": () if config.source else WITHOUT,
-        "task_share": 0.5,  # in a pool of which other tasks' short episodes are a fifth, most of a batch is the task's
-    }  # fmt: skip
+    }
     # Some of a log is kept to judge by. The cell is its own judge; but what the demo evaluates is no log.
     logged = "split=train" if config.source else f"dataset={DATASET}"
     crr: dict[str, Any] = {**shared, "query": logged, "method": stages.CRR}

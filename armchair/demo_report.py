@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from armchair.demo import Contender
+from armchair.evaluation_report import success_figure
 from datasets import video
 from datasets.episode import Episode
 from datasets.query import Query
@@ -55,7 +56,10 @@ def simulated(path: Path, store_path: Path, model: Path, task: str, results: Map
     )
     if len(bc.episodes) < _TELLING:
         report.text("So few episodes say nothing of the methods: this run shows only that every stage works.")
-    report.figure(_success_figure(results), "Success rate with its 95 % interval.")
+    report.figure(
+        success_figure({c.label: evaluation for c, evaluation in results.items()}, _COLOURS),
+        "Success rate with its 95 % interval.",
+    )
     report.heading("What the policies do")
     policy = export.load_card(next(iter(results)).training.out / "last", "policy")
     report.text(
@@ -173,22 +177,6 @@ def _interval(evaluation: Evaluation) -> str:
 
 def _verdict(success: bool) -> str:
     return "solved" if success else "not solved"
-
-
-def _success_figure(results: Mapping[Contender, Evaluation]) -> Figure:
-    figure = Figure(figsize=(6.5, 0.6 + 0.45 * len(results)))
-    axes = figure.subplots()
-    for y, (evaluation, colour) in enumerate(zip(results.values(), _COLOURS, strict=True)):
-        rate, (low, high) = evaluation.success_rate or 0, evaluation.interval or (0, 1)
-        axes.barh(y, 100 * rate, color=colour, height=0.6)
-        axes.plot([100 * low, 100 * high], [y, y], color="black", linewidth=1.5)
-        axes.text(100 * high + 1.5, y, f"{100 * rate:.0f} %", va="center")
-    axes.set_yticks(range(len(results)), [contender.label for contender in results])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 110)
-    axes.set_xlabel("success, %")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def _clips(

@@ -1,9 +1,10 @@
 """The report of an evaluation: how often each policy succeeded, how sure that is, every verdict, and videos."""
 
 import dataclasses
+import itertools
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,6 +15,8 @@ from pipeline.report import Report, Video
 from robot.evaluate import Evaluation, differences
 from robot.loop import EpisodeSummary
 from robot.record import recorded
+
+_COLOUR = "#0b6e4f"
 
 
 def write(path: Path, evaluations: Mapping[str, Evaluation], out: Path | None, dataset: str) -> Path:
@@ -94,7 +97,7 @@ def _success(report: Report, evaluations: Mapping[str, Evaluation]) -> None:
     if not judged:
         report.text("Nobody judged these episodes, neither the environment nor a person.")
         return
-    report.figure(_figure(judged), "Success rate with its 95 % interval.")
+    report.figure(success_figure(judged), "Success rate with its 95 % interval.")
     if gains := differences(list(judged.values())):
         report.table(
             ("first", "second", "first minus second", "95 % interval"),
@@ -106,16 +109,18 @@ def _success(report: Report, evaluations: Mapping[str, Evaluation]) -> None:
         )
 
 
-def _figure(evaluations: Mapping[str, Evaluation]) -> Figure:
+def success_figure(evaluations: Mapping[str, Evaluation], colours: Sequence[str] = (_COLOUR,)) -> Figure:
+    """A bar for each policy, by its name for people, with its 95 % interval; `colours` are used in turns."""
     figure = Figure(figsize=(6.5, 0.6 + 0.45 * len(evaluations)))
     axes = figure.subplots()
-    for y, evaluation in enumerate(evaluations.values()):
-        low, high = (100 * bound for bound in evaluation.interval or (0, 1))
-        axes.barh(y, 100 * (evaluation.success_rate or 0), color="#0b6e4f", height=0.6)
-        axes.plot([low, high], [y, y], color="black", linewidth=1.5)
+    for y, (evaluation, colour) in enumerate(zip(evaluations.values(), itertools.cycle(colours), strict=False)):
+        rate, (low, high) = evaluation.success_rate or 0, evaluation.interval or (0, 1)
+        axes.barh(y, 100 * rate, color=colour, height=0.6)
+        axes.plot([100 * low, 100 * high], [y, y], color="black", linewidth=1.5)
+        axes.text(100 * high + 1.5, y, f"{100 * rate:.0f} %", va="center")
     axes.set_yticks(range(len(evaluations)), list(evaluations))
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
+    axes.set_xlim(0, 110)
     axes.set_xlabel("success, %")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -15,8 +15,8 @@ A loop that was interrupted goes on when it is started again with the same optio
 """
 
 import dataclasses
+import functools
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,35 +27,18 @@ from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
 from datasets.query import Query
 from datasets.store import Store
-from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl.config import CrrTraining
-from pipeline.reward_learning.config import RankingConfig
 from robot.evaluate import Evaluation
-from robot.plan import PlanLine
 
 TASK = demo.TASK
 _LOGGED = 60  # recorded episodes that the reward model is judged by, as in the demo
 _OWN_SEEDS = 1_000  # a round's initial states are its own: those of earlier rounds are in the store and learned from
 
 
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """What a preset does."""
-
-    plan: tuple[PlanLine, ...]
-    sketches: int  # of the first round, all of episodes that succeed
-    hunted: int  # episodes that are sketched after a round: our choice
-    reward: RankingConfig
-    policy_steps: int
-    evaluation_episodes: int
-
-
-_DEFAULT, _SMOKE = demo.SIZES[demo.Preset.DEFAULT], demo.SIZES[demo.Preset.SMOKE]
-SIZES: Mapping[demo.Preset, Sizes] = {
-    demo.Preset.DEFAULT: Sizes(_DEFAULT.plan, 4, 20, _DEFAULT.reward, _DEFAULT.policy_steps, 50),
-    demo.Preset.SMOKE: Sizes(_SMOKE.plan, 4, 3, _SMOKE.reward, _SMOKE.policy_steps, 4),
-}
+SKETCHES = 4  # of the first round, all of episodes that succeed
+HUNTED: Mapping[demo.Preset, int] = {demo.Preset.DEFAULT: 20, demo.Preset.SMOKE: 3}
+"""Episodes that are sketched after a round: our choice. Everything else is as in the demo."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,28 +83,7 @@ def run(config: LoopConfig) -> Path:
     Raises:
       ArmchairError: whatever a stage cannot do; or the folder holds a loop with other options.
     """
-    from armchair import loop_report
-
-    configs.claim_run(config.out, config)
-    report = config.out / "report.html"
-    if report.exists():
-        console.print(f"This loop is done: look at {report} (if that is deleted, it is made again)", soft_wrap=True)
-        return report
-    began = time.monotonic()
-    sizes, store = SIZES[config.preset], config.out / "store"
-    stages.collect(config.out / "logs", sizes.plan, config.seed)
-    stages.ingest(config.out / "logs", store)
-    solved = Query(task_id=TASK, dataset=stages.DATASET, verdict="success")
-    stages.sketch(store, solved, sizes.sketches, AnnotatorConfig(seed=config.seed))
-    rounds = []
-    for number in range(1, config.rounds + 1):
-        console.rule(f"[bold]Round {number} of {config.rounds}")
-        rounds.append(_round(config, number))
-        console.print(_told(rounds[-1]), soft_wrap=True)
-    with stages.stage("Report"):
-        report = loop_report.write(report, store, TASK, rounds)
-    console.print(f"[bold green]Done in {(time.monotonic() - began) / 60:.1f} minutes. Look at {report}")
-    return report
+    return stages.once("loop", config, functools.partial(_all_rounds, config))
 
 
 def read_rounds(out: Path) -> list[Round]:
@@ -130,9 +92,26 @@ def read_rounds(out: Path) -> list[Round]:
     return [Round(**json.loads(path.read_text())) for path in paths]
 
 
+def _all_rounds(config: LoopConfig, report: Path) -> Path:
+    from armchair import loop_report
+
+    logs, store = config.out / "logs", config.out / "store"
+    stages.collect(logs, demo.SIZES[config.preset].plan, config.seed)
+    stages.ingest(logs, store)
+    solved = Query(task_id=TASK, dataset=stages.DATASET, verdict="success")
+    stages.sketch(store, solved, SKETCHES, AnnotatorConfig(seed=config.seed))
+    rounds = []
+    for number in range(1, config.rounds + 1):
+        console.rule(f"[bold]Round {number} of {config.rounds}")
+        rounds.append(_round(config, number))
+        console.print(_told(rounds[-1]), soft_wrap=True)
+    with stages.stage("Report"):
+        return loop_report.write(report, store, TASK, rounds)
+
+
 def _round(config: LoopConfig, number: int) -> Round:
     """Learns the reward and the policy anew, tries the policy out, and sketches where the two disagree."""
-    sizes, store, folder = SIZES[config.preset], config.out / "store", config.out / f"round-{number}"
+    sizes, store, folder = demo.SIZES[config.preset], config.out / "store", config.out / f"round-{number}"
     done = folder / "round.json"
     if done.exists():
         return Round(**json.loads(done.read_text()))
@@ -141,9 +120,9 @@ def _round(config: LoopConfig, number: int) -> Round:
     stages.annotate(store, model)
     policy = stages.train(
         CrrTraining(
-            out=folder / "policy", store=store, task=TASK, rewards=f"model:{model}", method=stages.CRR,
-            steps=sizes.policy_steps, seed=config.seed, observations=ObservationPreset.STATES, without=stages.WITHOUT,
-            checkpoint_every=min(1_000, sizes.policy_steps), snapshot_every=sizes.policy_steps, task_share=0.5,
+            out=folder / "policy", rewards=f"model:{model}", method=stages.CRR,
+            observations=ObservationPreset.STATES, without=stages.WITHOUT,
+            **stages.policy_settings(store, TASK, sizes.policy_steps, config.seed),
         )
     )  # fmt: skip
     seed = stages.EVALUATION_SEED + config.seed * 10_000 + number * _OWN_SEEDS
@@ -152,7 +131,7 @@ def _round(config: LoopConfig, number: int) -> Round:
     stages.annotate(store, model)
     outcome = _judge(Store.open(store), model, number, evaluation)
     if number < config.rounds:
-        stages.hunt(store, model, evaluation.policy_id, sizes.hunted, AnnotatorConfig(seed=config.seed))
+        stages.hunt(store, model, evaluation.policy_id, HUNTED[config.preset], AnnotatorConfig(seed=config.seed))
     files.write_atomically(done, json.dumps(dataclasses.asdict(outcome), indent=2))
     return outcome
 

@@ -1,6 +1,6 @@
 """The report of the loop: success and what the reward model thinks of it, by round, and delusions as videos."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ def write(path: Path, store_path: Path, task: str, rounds: Sequence[Round]) -> P
     )
     report.heading("Round by round")
     report.figure(
-        figure({"": rounds}),
+        figure([rounds]),
         "Left: how many of the newest policy's episodes succeed, with 95 % Wilson intervals, and in how many the "
         "reward model sees success at the end. Where the second is far above the first, the policy exploits its "
         "reward. Right: how well the reward model tells success from failure (ROC-AUC): in the newest policy's "
@@ -52,12 +52,12 @@ def write(path: Path, store_path: Path, task: str, rounds: Sequence[Round]) -> P
     return report.write(path)
 
 
-def figure(loops: Mapping[str, Sequence[Round]]) -> Figure:
-    """Success and ROC-AUC over the rounds; several loops (by a name for each) share the panels."""
+def figure(loops: Sequence[Sequence[Round]]) -> Figure:
+    """Success and ROC-AUC over the rounds; several loops share the panels."""
     drawn = Figure(figsize=(9, 3.2), layout="constrained")
     success, auc = drawn.subplots(1, 2)
     auc.axhline(0.5, color="#d0d0d0", linewidth=0.8)  # chance
-    for place, rounds in enumerate(loops.values()):
+    for place, rounds in enumerate(loops):
         numbers = [r.number + 0.05 * (place - (len(loops) - 1) / 2) for r in rounds]  # side by side, to be seen
         low_high = [wilson(r.successes, r.episodes) for r in rounds]
         rates = [100 * r.success_rate for r in rounds]
@@ -74,7 +74,7 @@ def figure(loops: Mapping[str, Sequence[Round]]) -> Figure:
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("round")
         axes.set_ylim(*limits)
-        axes.set_xticks(sorted({r.number for rounds in loops.values() for r in rounds}))
+        axes.set_xticks(sorted({r.number for rounds in loops for r in rounds}))
         axes.spines[["top", "right"]].set_visible(False)
         labels = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # each once
         axes.legend(labels.values(), labels.keys(), fontsize=8, frameon=False)

@@ -8,13 +8,15 @@ import dataclasses
 import multiprocessing
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from datasets.console import console
 from datasets.query import Query
 from datasets.schema import Verdict
+from pipeline import config as configs
 from pipeline.annotate.synthetic import AnnotatorConfig
 from pipeline.batch_rl.config import CrrConfig, PolicyConfig, Training
 from pipeline.config import EncoderConfig
@@ -45,6 +47,38 @@ def stage(title: str, *command: object) -> Iterator[None]:
     began = time.monotonic()
     yield
     console.print(f"[dim]{time.monotonic() - began:.0f} s")
+
+
+def once(what: str, config: Any, make: Callable[[Path], Path]) -> Path:
+    """Makes the report of a run in `config.out`, unless it is there; returns its path.
+
+    Args:
+      what: the run for people, e.g. "demo".
+      config: with the folder `out`, which it claims.
+      make: runs everything, writes the report to a path and returns that.
+
+    Raises:
+      ArmchairError: the folder holds a run of another config; or as `make`.
+    """
+    configs.claim_run(config.out, config)
+    report: Path = config.out / "report.html"
+    if report.exists():
+        console.print(f"This {what} is done: look at {report} (if that is deleted, it is made again)", soft_wrap=True)
+        return report
+    began = time.monotonic()
+    make(report)
+    minutes = (time.monotonic() - began) / 60
+    console.print(f"[bold green]Done in {minutes:.1f} minutes. Look at {report}", soft_wrap=True)
+    return report
+
+
+def policy_settings(store: Path, task: str, steps: int, seed: int) -> dict[str, Any]:
+    """How the policies of these runs are trained, whatever the method, the rewards and the episodes."""
+    return {
+        "store": store, "task": task, "steps": steps, "seed": seed,
+        "checkpoint_every": min(1_000, steps), "snapshot_every": steps,
+        "task_share": 0.5,  # in a pool of which other tasks' short episodes are a fifth, most of a batch is the task's
+    }  # fmt: skip
 
 
 def collect(out: Path, plan: Sequence[PlanLine], seed: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from armchair import loop, loop_report
+from armchair import demo, loop, loop_report
 from armchair.loop import Round
 from datasets import files
 from robot.intervals import difference
@@ -50,7 +50,7 @@ def main() -> None:
     files.write_atomically(options.results / "loop.json", json.dumps(results, indent=2) + "\n")
     text = page(loops, results["date"], results["machine"])
     files.write_atomically(options.results / "loop.md", text)
-    figure = loop_report.figure({str(seed): rounds for seed, rounds in loops.items()})
+    figure = loop_report.figure(list(loops.values()))
     figure.savefig(options.results / "loop.svg", bbox_inches="tight", facecolor="white", metadata={"Date": None})
     print(text)
 
@@ -60,7 +60,7 @@ def page(loops: Mapping[int, Sequence[Round]], date: str, machine: str) -> str:
     seeds = " ".join(map(str, loops))
     first, last = ([rounds[i] for rounds in loops.values()] for i in (0, -1))
     gain, low, high = (100 * x for x in difference(*_total(last), *_total(first)))
-    hunted = loop.SIZES[loop.demo.Preset.DEFAULT].hunted
+    hunted = loop.HUNTED[demo.Preset.DEFAULT]
     lines = [
         f"# Rounds of the loop on `{loop.TASK}`",
         "",

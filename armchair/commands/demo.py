@@ -34,8 +34,6 @@ def main(args: list[str]) -> None:
     from armchair import demo
     from datasets.errors import ArmchairError
 
-    if command.preset not in set(demo.Preset):
-        raise ArmchairError(f"there is no preset {command.preset!r}: choose {' or '.join(demo.Preset)}")
     if bool(command.source) != bool(command.task):
         raise ArmchairError("--from and --task go together: give a log, and a name for what the robot does there")
     name = f"{command.preset}-{command.seed}"
@@ -45,4 +43,4 @@ def main(args: list[str]) -> None:
         name = f"{open_logs(command.source)[0].name}-{name}"  # and a wrong path shows before anything is written
     out = command.out or Path("runs") / f"demo-{name}"
     task = command.task or demo.TASK
-    print(demo.run(demo.DemoConfig(out, demo.Preset(command.preset), command.seed, command.source, task)))
+    print(demo.run(demo.DemoConfig(out, demo.Preset.named(command.preset), command.seed, command.source, task)))

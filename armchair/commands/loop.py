@@ -33,9 +33,6 @@ def main(args: list[str]) -> None:
     """Runs the stage; prints the report's path."""
     command = tyro.cli(LoopCommand, args=args, prog="armchair loop")
     from armchair import demo, loop
-    from datasets.errors import ArmchairError
 
-    if command.preset not in set(demo.Preset):
-        raise ArmchairError(f"there is no preset {command.preset!r}: choose {' or '.join(demo.Preset)}")
     out = command.out or Path("runs") / f"loop-{command.preset}-{command.seed}"
-    print(loop.run(loop.LoopConfig(out, command.rounds, demo.Preset(command.preset), command.seed)))
+    print(loop.run(loop.LoopConfig(out, command.rounds, demo.Preset.named(command.preset), command.seed)))

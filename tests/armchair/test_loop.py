@@ -49,7 +49,7 @@ def test_the_page_shows_each_rounds_delusions(tmp_path):
 
 def test_the_figure_draws_what_is_known():
     unknown = dataclasses.replace(ROUND, number=2, auc_episodes=None)
-    success, auc = loop_report.figure({"0": [ROUND, unknown], "1": [ROUND]}).axes
+    success, auc = loop_report.figure([[ROUND, unknown], [ROUND]]).axes
     assert [line.get_label() for line in success.lines].count("predicted to succeed") == 2
     drawn = [list(zip(*line.get_data(), strict=True)) for line in auc.lines if "newest" in line.get_label()]
     assert drawn == [[(1, 0.5)], [(1, 0.5)]]
@@ -77,15 +77,16 @@ def test_two_rounds_from_nothing_though_killed(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"{out}/report.html"
 
     first, second = loop.read_rounds(out)
-    sizes = loop.SIZES[demo.Preset.SMOKE]
-    assert (first.sketches, second.sketches) == (sizes.sketches, sizes.sketches + sizes.hunted)
+    hunted_each = loop.HUNTED[demo.Preset.SMOKE]
+    evaluated = demo.SIZES[demo.Preset.SMOKE].evaluation_episodes
+    assert (first.sketches, second.sketches) == (loop.SKETCHES, loop.SKETCHES + hunted_each)
     assert first.model_id != second.model_id and first.policy_id != second.policy_id
-    assert first.episodes == second.episodes == sizes.evaluation_episodes
+    assert first.episodes == second.episodes == evaluated
     store = Store.open(out / "store")
     rows = store.query(store.parse("dataset=evaluation"))
-    assert len(rows) == 2 * sizes.evaluation_episodes and len({row.seed for row in rows}) == len(rows)
+    assert len(rows) == 2 * evaluated and len({row.seed for row in rows}) == len(rows)
     hunted = {s.episode_id for s in store.sketches(loop.TASK)} & {r.episode_id for r in rows}
-    assert len(hunted) == sizes.hunted
+    assert len(hunted) == hunted_each
     assert {row.policy_id for row in rows if row.episode_id in hunted} == {first.policy_id}
     card = export.load_card(out / "round-2" / "reward" / "model", "reward_model")
     assert hunted <= set(card["trained_on"])

@@ -15,6 +15,22 @@ RATE = 50.0  # Hz: five times the cell's, for fast tests
 STILL, RIGHT = np.zeros(2, np.float32), np.array([0.1, 0], np.float32)
 
 
+class Counter:
+    """A policy with a memory: its action tells how many observations it has seen in this episode."""
+
+    policy_id = "counter"
+
+    def __init__(self, seed):
+        self.reset()
+
+    def reset(self, seed=None):
+        self.seen = 0
+
+    def act(self, observation):
+        self.seen += 1
+        return np.array([-0.001 * self.seen, 0], np.float32)
+
+
 class QuickArm(FakeArm):
     control_rate_hz = RATE
     work = 0.0  # seconds of a step

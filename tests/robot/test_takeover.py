@@ -20,26 +20,10 @@ from robot.drivers.fake import SAFETY, FakeCamera, FakeClock, FakeDriver
 from robot.env import Safety
 from robot.safety import protect
 from robot.teleop import Phase, TeleoperationError
-from tests.robot.teleop_bench import RATE, Bench, QuickArm
+from tests.robot.teleop_bench import RATE, Bench, Counter, QuickArm
 
-POLICY = "tests.robot.test_takeover:Counter"
+POLICY = "tests.robot.teleop_bench:Counter"
 PERIOD, PATIENCE = 0.1, 0.25  # s; no number of periods is just the patience
-
-
-class Counter:
-    """A policy with a memory: its action tells how many observations it has seen in this episode."""
-
-    policy_id = "counter"
-
-    def __init__(self, seed):
-        self.reset()
-
-    def reset(self, seed=None):
-        self._seen = 0
-
-    def act(self, observation):
-        self._seen += 1
-        return np.array([-0.001 * self._seen, 0], np.float32)
 
 
 class Timed(QuickArm):

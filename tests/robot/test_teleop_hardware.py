@@ -15,6 +15,7 @@ from robot.drivers.fake import SAFETY, FakeCamera, FakeClock, FakeDriver, Faults
 from robot.env import Safety
 from robot.safety import EmergencyStopError, protect
 from robot.teleop import Phase, TeleoperationError
+from tests.robot.teleop_bench import Counter
 
 SIDEWAYS = np.array([0, 1, 0, 0, 0, 0, 0], np.float32)
 
@@ -197,20 +198,12 @@ def test_a_lost_arm_is_told_and_connected_anew_when_a_person_has_looked(room):
     assert len(room.drivers) == 2
 
 
-class Broken:
+class Broken(Counter):
     """A policy that fails in the middle."""
 
-    policy_id = "broken"
-
-    def __init__(self, seed):
-        self.reset()
-
-    def reset(self, seed=None):
-        self._seen = 0
-
     def act(self, observation):
-        self._seen += 1
-        if self._seen == 5:
+        super().act(observation)
+        if self.seen == 5:
             raise ValueError("no action")
         return SIDEWAYS
 
