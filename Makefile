@@ -1,6 +1,7 @@
 # Every target sets up what it needs; the second run does no set-up. Needs git, make and some Python 3 with venv.
 #   make demo [PRESET=smoke]   the whole loop, ending in a report
-#   make test                  fast tests; make test-slow: the others
+#   make test                  fast tests; make test-slow: the others; make test-arm: of these, what drives a simulated
+#                              controller of a Franka arm, which it installs into build/ (3 minutes)
 #   make test-tools            Debian's Chromium and PostgreSQL, without which some tests are skipped
 #   make check                 lint, format, types, import contract, docstrings
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
@@ -10,14 +11,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tools check format bench bench-feeds bench-learners bench-pictures clean
+.PHONY: help setup demo test test-slow test-arm test-tools check format bench bench-feeds bench-learners bench-pictures clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# \{0,1\}//p' Makefile
 
 setup: $(READY)
 
@@ -33,6 +34,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(BIN)/pytest -m slow --durations=10
+
+test-arm: $(READY)
+	@$(BIN)/pytest -m controller
 
 test-tools:
 	@scripts/test_tools.sh

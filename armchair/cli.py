@@ -20,6 +20,7 @@ STAGES: Mapping[str, str] = {
     "demo": "the whole loop, from recording to a report: start here",
     "loop": "the loop several times: where a policy exploits its reward, that is sketched and trained away",
     "doctor": "check this machine and this installation, and say what to do",
+    "robot": "look through a robot's eyes while nothing moves; clear the stop of an arm",
     "collect": "record episodes with a scripted expert or a policy",
     "ingest": "put recorded episodes, or anybody's logs, into a store; ingest inspect: look into them",
     "export": "write episodes in a format that others read: rlds, robomimic, lerobot, mp4",

@@ -10,19 +10,17 @@ was stopped goes on), and writes `docs/results/demo.md`, `demo.json` and `demo.s
 import argparse
 import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 from matplotlib.figure import Figure
 
 from datasets import files
 from robot.intervals import difference, wilson
+from robot.versions import machine
 
 _POLICIES = {"bc": "BC", "crr_learned": "CRR, learned reward", "crr_true": "CRR, true reward"}
 _COLOURS = ("#8a8f98", "#0b6e4f", "#c8553d")  # as in the demo's report
@@ -40,7 +38,7 @@ def main() -> None:
     for seed, run in zip(options.seeds, runs, strict=True):
         if not options.collate and not (run / "report.html").exists():
             _run(seed, run)
-    results = {"seeds": options.seeds, "machine": _machine(), "runs": [_read(run) for run in runs]}
+    results = {"seeds": options.seeds, "machine": machine(), "runs": [_read(run) for run in runs]}
     results["date"] = max(run["finished"] for run in results["runs"])
     files.write_atomically(_RESULTS / "demo.json", json.dumps(results, indent=2) + "\n")
     files.write_atomically(_RESULTS / "demo.md", _page(results))
@@ -93,11 +91,6 @@ def _draw(results: dict, path: Path) -> None:
     axes.invert_yaxis()
     axes.spines[["top", "right", "left"]].set_visible(False)
     figure.savefig(path, bbox_inches="tight", facecolor="white", metadata={"Date": None})
-
-
-def _machine() -> str:
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, no GPU"
 
 
 def _page(results: dict) -> str:

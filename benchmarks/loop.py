@@ -11,19 +11,16 @@ import argparse
 import dataclasses
 import datetime
 import json
-import os
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from armchair import demo, loop, loop_report
 from armchair.loop import Round
 from datasets import files
 from robot.intervals import difference
+from robot.versions import machine
 
 _RESULTS = Path("docs/results")
 
@@ -44,7 +41,7 @@ def main() -> None:
     finished = max((run / "report.html").stat().st_mtime for run in runs.values())
     results = {
         "date": str(datetime.date.fromtimestamp(finished)),
-        "machine": _machine(),
+        "machine": machine(),
         "rounds": {seed: [dataclasses.asdict(r) for r in rounds] for seed, rounds in loops.items()},
     }
     files.write_atomically(options.results / "loop.json", json.dumps(results, indent=2) + "\n")
@@ -106,11 +103,6 @@ def _row(seed: int, outcome: Round) -> str:
 
 def _total(rounds: Sequence[Round]) -> tuple[int, int]:
     return sum(r.successes for r in rounds), sum(r.episodes for r in rounds)
-
-
-def _machine() -> str:
-    memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, no GPU"
 
 
 if __name__ == "__main__":

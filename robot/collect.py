@@ -8,9 +8,9 @@ collect(CollectConfig(out, plan=(PlanLine("lift_green", "expert:lift_green:0.3",
 import dataclasses
 from pathlib import Path
 
+from robot.campaign.operators import Operator
 from robot.env import CellConfig, Safety
 from robot.loop import EpisodeSummary
-from robot.operators import Operator
 from robot.plan import PlanLine, Setting, play
 
 

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from datasets import files
 from datasets.errors import ArmchairError
+from robot.campaign.operators import Operator
 from robot.env import CellConfig, Safety
 from robot.intervals import difference, wilson
 from robot.loop import EpisodeSummary
-from robot.operators import Operator
 from robot.plan import PlanLine, Setting, play
 from robot.versions import versions
 

@@ -14,8 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 from datasets.console import progress_bar
 from datasets.errors import ArmchairError
+from robot.campaign.operators import Operator
 from robot.loop import EpisodeSummary
-from robot.operators import Operator
 from robot.stage import Job, PlanLine, Setting, Stage, in_order
 
 __all__ = ["PlanLine", "Setting", "play"]
@@ -30,7 +30,7 @@ def play(
       Summaries of all planned episodes, in the order of the plan's lines.
 
     Raises:
-      ArmchairError: a name in the plan means nothing, the disk is full, or a worker died; or as `robot.campaign.run`.
+      ArmchairError: a name in the plan means nothing, the disk is full, or a worker died; or as a campaign's `run`.
       EmergencyStopError: the arm was stopped; what was recorded until then, that episode included, is kept.
       SpecMismatchError: the dataset, or a policy, is for other observations or actions.
     """
@@ -47,7 +47,7 @@ def play(
             raise ArmchairError("the same episodes are planned twice: give each policy once, or other seeds")
         todo = [job for job in in_order(plan, setting.interleave) if keys[job] not in known]
         if todo and stage is not None and stage.is_hardware:
-            from robot import campaign
+            from robot.campaign import campaign
 
             known = campaign.run(stage, plan, setting, known, operator)
             return [known[key] for key in keys.values()]

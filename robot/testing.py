@@ -12,7 +12,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from robot.operators import Question
+from robot.campaign.operators import Question
 
 _STEP = 0.1  # the farthest that the point moves in one step along each axis; the square has side 1
 _CLOSE = 0.05  # solved within this distance of the target

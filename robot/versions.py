@@ -1,7 +1,9 @@
-"""Which software made a recording or a result."""
+"""Which software made a recording or a result, and on which machine."""
 
 import functools
 import importlib.metadata
+import math
+import os
 import platform
 
 
@@ -12,6 +14,12 @@ def version_of(distribution: str) -> str:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def machine() -> str:
+    """This one's size, as results tell it."""
+    memory = math.ceil(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU used"
 
 
 def versions() -> dict[str, str]:

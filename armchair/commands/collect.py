@@ -50,8 +50,8 @@ def main(args: list[str]) -> None:
     if not options.policies:
         raise ArmchairError("who is to act? name at least one: --policies random_watcher")
     from datasets.console import console
+    from robot.campaign.operators import Terminal
     from robot.collect import CollectConfig, collect
-    from robot.operators import Terminal
     from robot.plan import PlanLine
     from robot.record import dataset_path
 

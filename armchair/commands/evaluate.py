@@ -9,9 +9,9 @@ import tyro
 
 from datasets import files
 from datasets.errors import ArmchairError
+from robot.campaign.operators import Terminal
 from robot.env import CellConfig, Safety
 from robot.evaluate import EvaluateConfig, compare, differences
-from robot.operators import Terminal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,21 +8,17 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import math
 import multiprocessing
-import os
-import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import psutil
-
 from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
+from robot.versions import machine
 
 
 def key(cell: Any, version: int) -> str:
@@ -111,7 +107,7 @@ def once(
     shutil.rmtree(work, ignore_errors=True)
     result = {
         "cell": dataclasses.asdict(cell), "version": version, **make(work),  # type: ignore[call-overload]
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": _machine(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
     }  # fmt: skip
     files.write_atomically(path, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(work)
@@ -138,8 +134,3 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
     """Calls a function in a process of its own: TensorFlow gives no memory back, and learners differ in threads."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
-
-
-def _machine() -> str:
-    memory = math.ceil(psutil.virtual_memory().total / 2**30)
-    return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU"

@@ -2,9 +2,9 @@
 
 From the page: `start`, `command` or `leave_to_policy` (again and again), `stop`, then `keep` or `discard`; of an arm
 with a safety filter, `emergency_stop` and `clear`; the models below say what is in them. To the page:
-`{"type": "state", ...}` after every control step (`robot.teleop_types.Status`), `{"type": "cameras", "cameras": ...}`
-before the first pictures, `{"type": "kept", "episode_id": ...}`, `{"type": "cleared"}`, `{"type": "error", "code": ...,
-"message": ...}`, and pictures as binary: one byte, the camera's index, then a JPEG.
+`{"type": "state", ...}` after every control step (`robot.teleoperation.types.Status`), `{"type": "cameras", "cameras":
+...}` before the first pictures, `{"type": "kept", "episode_id": ...}`, `{"type": "cleared"}`, `{"type": "error",
+"code": ..., "message": ...}`, and pictures as binary: one byte, the camera's index, then a JPEG.
 
 Who starts an episode holds the arm until it is kept or discarded. Whose connection breaks loses arm and episode.
 """
@@ -36,10 +36,10 @@ from pipeline.annotate.errors import ApiError, refusals
 from pipeline.annotate.sessions import CurrentUser, current_user
 from pipeline.annotate.state import AppState
 from robot.env import CAMERAS, TASKS, CellConfig, make_env
-from robot.spacemouse import SpaceMouse
+from robot.teleoperation.spacemouse import SpaceMouse
 
 if TYPE_CHECKING:
-    from robot.teleop import Moment, Teleoperation
+    from robot.teleoperation.teleoperation import Moment, Teleoperation
 
 _log = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ class _Arm:
     @functools.cached_property
     def teleoperation(self) -> "Teleoperation":
         """Made by the first who drives: it imports a simulator."""
-        from robot.teleop import Teleoperation, TeleoperationConfig
+        from robot.teleoperation.teleoperation import Teleoperation, TeleoperationConfig
 
         config = TeleoperationConfig(max_seconds=MAX_SECONDS, live_cameras=() if self._state.config.robot else CAMERAS)
         return Teleoperation(self._state.store, self._make, config, [self._observe])
@@ -259,7 +259,7 @@ class _Arm:
 
     async def let_go(self, driver: "_Driver") -> None:
         """The driver has gone: what was not kept is lost."""
-        from robot.teleop import Phase
+        from robot.teleoperation.teleoperation import Phase
 
         while self.holder is driver and self.teleoperation.status.phase is Phase.IDLE:  # a real arm is on its way home
             with contextlib.suppress(ArmchairError):  # not yet, or in the cell
@@ -309,7 +309,7 @@ class _Arm:
 
     def _deliver(self, moment: "Moment", pictures: list[bytes]) -> None:
         """In the event loop."""
-        from robot.teleop import Phase
+        from robot.teleoperation.teleoperation import Phase
 
         driver = self.holder
         if driver is None:

@@ -126,9 +126,13 @@ class RobotEnvironment(dm_env.Environment):
             return dm_env.restart(self._observe())
 
     def look(self) -> dict[str, np.ndarray]:
-        """What the cameras see at this moment, by observation; nothing moves. Raises DriverError if one fails."""
+        """What is measured and seen at this moment, as an observation; nothing moves.
+
+        Raises:
+          DriverError: the arm or a camera does not answer.
+        """
         with self._halting():
-            return self._pictures()
+            return self._observe()
 
     def step(self, action: np.ndarray) -> dm_env.TimeStep:
         """Takes one control step; the episode's last if the arm has been halted.

@@ -11,7 +11,7 @@ import pytest
 from armchair.cli import main
 from armchair.commands import evaluate as evaluate_command
 from datasets import schema
-from robot import operators
+from robot.campaign import operators
 from robot.record import recorded
 from robot.testing import FakeOperator
 

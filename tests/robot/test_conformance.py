@@ -46,7 +46,7 @@ def franka():
 ARMS = {"cell": cell, "fake": fake, "franka": franka}
 # A real controller's reflex stops what an actor without a filter does sooner or later.
 WAYS = [(arm, safety) for arm in ARMS for safety in (Safety.ON, Safety.OFF) if (arm, safety) != ("franka", Safety.OFF)]
-MARKS = {"franka": pytest.mark.slow}
+MARKS = {"franka": (pytest.mark.slow, pytest.mark.controller)}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def _life_cycle(arm, safety):
 for _arm, _safety in WAYS:
     _contract = _life_cycle(_arm, _safety)
     if _arm == "franka":
-        _contract.pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("franka_controller")]
+        _contract.pytestmark = [*MARKS[_arm], pytest.mark.usefixtures("franka_controller")]
     globals()[_contract.__name__] = _contract
     del _contract  # or it would be collected twice
 

@@ -3,7 +3,7 @@
 import { STILL } from "./motion.js";
 
 const DEAD_ZONE = 0.15; // worn sticks rest this far from their middle
-const BUTTON = { A: 0, B: 1, LB: 4, RB: 5, LT: 6, RT: 7, START: 9, UP: 12, DOWN: 13, LEFT: 14, RIGHT: 15 };
+const BUTTON = { A: 0, B: 1, X: 2, Y: 3, LB: 4, RB: 5, LT: 6, RT: 7, START: 9, UP: 12, DOWN: 13, LEFT: 14, RIGHT: 15 };
 
 /** What does what, for the page. */
 export const GAMEPAD_MAP = [
@@ -14,6 +14,7 @@ export const GAMEPAD_MAP = [
   ["LB or RB", "fine, while held"],
   ["B", "the policy drives, while held"],
   ["Start", "start, stop"],
+  ["X or Y", "emergency stop of a real arm"],
 ];
 
 /** The first connected gamepad, read once per `poll`. */

@@ -11,6 +11,7 @@ const NOT_SIGNED_IN = 4401; // close code of the server
 const KEYS = "Drive";
 const BEHIND = { away: [1, 0], right: [0, -1] }; // as seen from behind an arm whose cameras' places are not known
 const GRIPPER_BUTTONS = ["A", "RT", "LT"]; // held, they drive as Space does
+const STOP_BUTTONS = ["X", "Y"]; // two, as one may be missed in a hurry
 
 /** Mounts the view; leaving it lets the arm go, with what was not kept. */
 export async function mount(root, context) {
@@ -224,6 +225,7 @@ class Demonstrate {
     const pad = this.#gamepads.poll();
     if (pad?.id !== this.#pad?.id) this.#showPad(pad);
     this.#pad = pad;
+    if (STOP_BUTTONS.some((name) => pad?.pressed.has(name))) this.#stopNow();
     if (pad?.pressed.has("START")) this.#startOrStop();
     if (this.#driving && pad) {
       if (pad.pressed.has("A")) this.#toggle();

@@ -1,7 +1,7 @@
 """A simulated controller of a Franka arm that speaks its network protocol, in an environment of its own.
 
 `franka-sim` wants other versions of NumPy and MuJoCo than we have; its model of the arm comes with another package,
-`franky-sim`, of which nothing else is used. Slow tests install both; fast ones use them where that has been done.
+`franky-sim`, of which nothing else is used. Tests install both (marked `controller`: `make test-arm`).
 """
 
 import contextlib
@@ -27,15 +27,10 @@ MODEL = "franky-sim==1.0.4"
 _SERVER = Path(__file__).with_name("watched_controller.py")
 
 
-def is_installed() -> bool:
-    """Whether a controller can be started at once."""
-    return (HOME / "ready").exists()
-
-
 def interpreter() -> Path:
     """The server's interpreter and model, made at the first call; skips the test where that is not possible."""
     python = HOME / "bin" / "python"
-    if not is_installed():
+    if not (HOME / "ready").exists():
         try:
             for command in (
                 [sys.executable, "-m", "venv", "--clear", HOME],

@@ -30,7 +30,7 @@ from robot.drivers.fake import FakeCamera  # noqa: E402
 from robot.drivers.franka import FrankaConfig, FrankaDriver  # noqa: E402
 from robot.safety import EmergencyStopError, SafeEnvironment  # noqa: E402
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.controller, pytest.mark.timeout(240)]
 
 WORKSPACE = Box((0.25, -0.15, 0.45), (0.45, 0.15, 0.85))  # about where the ready pose is, without a hand's length
 SAFETY = SafetyConfig(WORKSPACE)

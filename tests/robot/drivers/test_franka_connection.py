@@ -1,16 +1,15 @@
-"""The maker's client and a simulated controller understand each other: what can be seen without any motion.
-
-Motions are slow, and theirs are slow tests (`test_franka.py`, `test_network.py`).
-"""
+"""The maker's client and a simulated controller understand each other: what can be seen without any motion."""
 
 import numpy as np
 import pytest
 
 from robot.env import make_env
 from robot.safety import EmergencyStopError, SafeEnvironment
-from tests.robot.drivers.franka_server import HOME, HOST, controller, is_installed
+from tests.robot.drivers.franka_server import HOST, controller
 
 pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip install 'armchair[franka]'`")
+
+pytestmark = [pytest.mark.slow, pytest.mark.controller]
 
 FILE = """
 task_id: stack_cups
@@ -19,7 +18,6 @@ safety:
 """
 
 
-@pytest.mark.skipif(not is_installed(), reason=f"NOT TESTED: `make test-slow` installs a Franka controller into {HOME}")
 def test_it_connects_measures_stops_and_lets_go(tmp_path):
     (tmp_path / "arm.yaml").write_text(FILE)
     with controller(tmp_path / "controller.log"):

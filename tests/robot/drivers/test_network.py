@@ -18,7 +18,7 @@ pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip i
 
 from tests.robot.drivers import pulled_cable
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.controller, pytest.mark.timeout(600)]
 
 ALONE = ("unshare", "--map-root-user", "--net")
 SPEED = 0.045  # m/s, of `pulled_cable.FORWARD`

@@ -189,28 +189,36 @@ def test_keys_are_released_when_the_window_loses_the_focus(window, demonstrate):
     assert not recorded(store)
 
 
+class Pad:
+    """A stubbed gamepad of a page."""
+
+    def __init__(self, page):
+        self.page = page
+        page.evaluate(
+            """() => {
+              window.pad = {id: "A stubbed pad", connected: true, axes: [0, 0, 0, 0],
+                            buttons: Array.from({length: 17}, () => ({pressed: false, value: 0}))};
+              navigator.getGamepads = () => [null, window.pad];
+            }"""
+        )
+        page.get_by_text("A stubbed pad").wait_for()
+
+    def axis(self, index, value):
+        self.page.evaluate("([index, value]) => { window.pad.axes[index] = value }", [index, value])
+
+    def button(self, index, value):
+        self.page.evaluate("([index, value]) => { window.pad.buttons[index] = {value} }", [index, value])
+
+    def press(self, index):
+        self.button(index, 1)
+        self.page.wait_for_timeout(200)  # the page looks every 50 ms
+        self.button(index, 0)
+
+
 def test_a_gamepad_drives(window, demonstrate):
     page, store = demonstrate()
-    page.evaluate(
-        """() => {
-          window.pad = {id: "A stubbed pad", connected: true, axes: [0, 0, 0, 0],
-                        buttons: Array.from({length: 17}, () => ({pressed: false, value: 0}))};
-          navigator.getGamepads = () => [null, window.pad];
-        }"""
-    )
-    page.get_by_text("A stubbed pad").wait_for()
-
-    def axis(index, value):
-        page.evaluate("([index, value]) => { window.pad.axes[index] = value }", [index, value])
-
-    def button(index, value):
-        page.evaluate("([index, value]) => { window.pad.buttons[index] = {value} }", [index, value])
-
-    def press(index):
-        button(index, 1)
-        page.wait_for_timeout(200)  # the page looks every 50 ms
-        button(index, 0)
-
+    pad = Pad(page)
+    axis, button, press = pad.axis, pad.button, pad.press
     press(9)  # start
     page.get_by_text("Press a key to move").wait_for()
     axis(1, 0.1)  # a worn stick: nothing
@@ -285,6 +293,15 @@ def test_a_robot_is_stopped_by_a_key_and_moves_again_when_a_person_has_looked(ma
     page.get_by_role("button", name="I, ada, have looked: it may move").click()
     page.get_by_text("The arm was stopped", exact=True).wait_for(state="hidden")
     begin(page)
+
+
+@pytest.mark.parametrize("button", [2, 3], ids=["X", "Y"])
+def test_a_robot_is_stopped_by_a_gamepads_button(make_store, serve, sign_in, button):
+    page = sign_in(serve(make_store(1), robot=robots.NAME), route="#/demonstrate")
+    pad = Pad(page)
+    begin(page)
+    pad.press(button)
+    page.get_by_text("ada, in the page. Nothing moves before somebody has looked at it").wait_for()
 
 
 def test_the_second_person_is_told_who_drives(window, make_store, serve, sign_in):

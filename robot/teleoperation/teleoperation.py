@@ -40,12 +40,12 @@ from datasets.errors import ArmchairError
 from datasets.schema import Verdict
 from datasets.store import Store
 from robot.actors import make_actor
-from robot.helm import Helm, TeleoperationError
-from robot.kept import KeptArm, MakeEnv
 from robot.pacing import Clock, Pace, Stoppable
 from robot.record import HeldBackend, RecordedEnvironment, disk_errors
 from robot.safety import EmergencyStopError
-from robot.teleop_types import Moment, Phase, Status, TeleoperationConfig
+from robot.teleoperation.helm import Helm, TeleoperationError
+from robot.teleoperation.kept import KeptArm, MakeEnv
+from robot.teleoperation.types import Moment, Phase, Status, TeleoperationConfig
 from robot.types import Actor
 
 _log = logging.getLogger(__name__)

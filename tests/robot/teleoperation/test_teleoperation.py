@@ -21,8 +21,8 @@ from datasets.store import Store
 from robot.cell import rendering
 from robot.env import CellConfig, make_env
 from robot.record import record
-from robot.teleop import Phase, TeleoperationError
-from tests.robot.teleop_bench import RATE, RIGHT, STILL, QuickArm
+from robot.teleoperation.teleoperation import Phase, TeleoperationError
+from tests.robot.teleoperation.bench import RATE, RIGHT, STILL, QuickArm
 
 
 def test_a_kept_episode_is_what_was_done_with_the_persons_verdict(bench):
@@ -222,7 +222,7 @@ def test_closing_drops_what_was_not_kept_and_says_so(bench, ended, caplog):
 def test_killed_before_keeping_loses_that_episode_only(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", _VICTIM, tmp_path / "store"],
-        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     kept, ended = process.stdout.readline().split(), process.stdout.readline()
     os.kill(process.pid, signal.SIGKILL)
@@ -236,7 +236,7 @@ _VICTIM = """
 import sys, time
 from datasets.schema import Verdict
 from datasets.store import Store
-from robot.teleop import Teleoperation
+from robot.teleoperation.teleoperation import Teleoperation
 from robot.testing import FakeArm
 
 teleoperation = Teleoperation(Store.create(sys.argv[1]), lambda task, seed: FakeArm(seed, image_size=(16, 16)))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.errors import ArmchairError
-from robot.spacemouse import SpaceMouse, to_action
+from robot.teleoperation.spacemouse import SpaceMouse, to_action
 
 
 class State(NamedTuple):

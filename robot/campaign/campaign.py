@@ -2,7 +2,7 @@
 
 ```
 OUT/campaign/plan.json        who acts in which order; written before anything moves, and kept to from then on
-OUT/campaign/initial/SEED/    pictures of how the episodes of a seed begin (robot.initial)
+OUT/campaign/initial/SEED/    pictures of how the episodes of a seed begin (robot.campaign.initial)
 OUT/campaign/overlay.png      then and now, for the person who puts things back
 OUT/DATASET/1.0.0/            the episodes
 ```
@@ -20,9 +20,9 @@ from typing import Any
 from datasets import files
 from datasets.errors import ArmchairError
 from datasets.schema import Verdict
-from robot.initial import InitialConditions
+from robot.campaign.initial import InitialConditions
+from robot.campaign.operators import Operator, Question
 from robot.loop import EpisodeSummary
-from robot.operators import Operator, Question
 from robot.stage import Job, PlanLine, Setting, Stage, in_order
 
 Key = tuple[str, str, int]

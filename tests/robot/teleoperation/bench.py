@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.query import Query
 from datasets.store import Store
-from robot.teleop import Teleoperation, TeleoperationConfig
+from robot.teleoperation.teleoperation import Teleoperation, TeleoperationConfig
 from robot.testing import FakeArm
 
 RATE = 50.0  # Hz: five times the cell's, for fast tests

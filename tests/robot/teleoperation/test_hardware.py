@@ -14,8 +14,8 @@ from robot.drivers.environment import RobotConfig, RobotEnvironment
 from robot.drivers.fake import SAFETY, FakeCamera, FakeClock, FakeDriver, Faults
 from robot.env import Safety
 from robot.safety import EmergencyStopError, protect
-from robot.teleop import Phase, TeleoperationError
-from tests.robot.teleop_bench import Counter
+from robot.teleoperation.teleoperation import Phase, TeleoperationError
+from tests.robot.teleoperation.bench import Counter
 
 SIDEWAYS = np.array([0, 1, 0, 0, 0, 0, 0], np.float32)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from datasets.schema import ActedBy
 from robot.drivers.fake import FakeClock
-from robot.helm import Helm, TeleoperationError
+from robot.teleoperation.helm import Helm, TeleoperationError
 
 PATIENCE = 0.325
 PROPOSED = np.array([0.5, 0.5], np.float32)

@@ -19,10 +19,10 @@ from robot.drivers.environment import RobotConfig, RobotEnvironment
 from robot.drivers.fake import SAFETY, FakeCamera, FakeClock, FakeDriver
 from robot.env import Safety
 from robot.safety import protect
-from robot.teleop import Phase, TeleoperationError
-from tests.robot.teleop_bench import RATE, Bench, Counter, QuickArm
+from robot.teleoperation.teleoperation import Phase, TeleoperationError
+from tests.robot.teleoperation.bench import RATE, Bench, Counter, QuickArm
 
-POLICY = "tests.robot.teleop_bench:Counter"
+POLICY = "tests.robot.teleoperation.bench:Counter"
 PERIOD, PATIENCE = 0.1, 0.25  # s; no number of periods is just the patience
 
 
@@ -178,7 +178,7 @@ def test_learning_sees_what_was_executed_of_the_policys_wishes_and_the_persons(b
                 bench.teleoperation.command(np.array([0, 1, 0, 0, 0, 0, 0], np.float32))
 
     bench = bench(robot, hands, clock)
-    bench.teleoperation.start("fake_task", "ada", policy="tests.robot.test_takeover:Hasty")
+    bench.teleoperation.start("fake_task", "ada", policy="tests.robot.teleoperation.test_takeover:Hasty")
     bench.wait(lambda moment: moment.status.phase is Phase.ENDED)
     bench.teleoperation.keep(Verdict.SUCCESS)
     (episode,) = bench.episodes()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from datasets.errors import ArmchairError
 from datasets.schema import Verdict
-from robot.campaign import CampaignStoppedError
+from robot.campaign.campaign import CampaignStoppedError
 from robot.collect import CollectConfig, collect
 from robot.drivers import fake
 from robot.drivers.base import DriverError
@@ -26,7 +26,7 @@ from robot.stage import PlanLine, in_order
 from robot.testing import FakeOperator
 
 ARM = "robot.drivers.fake:make_robot"
-HERE = "tests.robot.test_campaign"
+HERE = "tests.robot.campaign.test_campaign"
 LEFT, RIGHT, CLUMSY = f"{HERE}:left", f"{HERE}:right", f"{HERE}:clumsy"
 
 
@@ -351,7 +351,7 @@ def test_an_arm_that_fails_leaves_what_it_did_and_the_episode_is_repeated(tmp_pa
 @pytest.mark.parametrize("moment", ["acting", "judging"])
 def test_a_killed_campaign_goes_on_where_it_was(tmp_path, moment):
     victim = [sys.executable, Path(__file__).with_name("killed_campaign.py"), tmp_path, moment]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     process = subprocess.run(
         victim, check=False, env=os.environ | {"PYTHONPATH": f"{root}"}, cwd=root, capture_output=True, timeout=120
     )

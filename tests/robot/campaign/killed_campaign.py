@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robot.drivers import fake
 from robot.evaluate import compare
-from tests.robot.test_campaign import RIGHT, Person, config
+from tests.robot.campaign.test_campaign import RIGHT, Person, config
 
 STEPS = 50  # of an episode
 

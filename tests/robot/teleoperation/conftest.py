@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.robot.teleop_bench import Bench
+from tests.robot.teleoperation.bench import Bench
 
 
 @pytest.fixture
 def bench(tmp_path):
-    """`bench(make_env, **fields)`: a teleoperation of quick arms, see `teleop_bench.Bench`."""
+    """`bench(make_env, **fields)`: a teleoperation of quick arms, see `bench.Bench`."""
     benches = []
 
     def make(*args, **options):

@@ -1,0 +1,1 @@
+"""A person drives an arm, alone or in turns with a policy."""
