@@ -116,6 +116,11 @@ INTERVENTION = "intervention"  # text: why a_t is something else, or why the arm
 # A step field of episodes in which a person may take over from a policy (`EpisodeType.DAGGER`); it belongs to a_t.
 ACTED_BY = "acted_by"  # text: whose wish a_t is, one of `ActedBy`; empty at the last step
 
+# Tags of episodes of a real arm that are only a part of what was planned: they are kept, and played again.
+ARM_FAILED = "arm_failed"  # up to where the arm did not answer
+INTERRUPTED = "interrupted"  # up to where its recorder was closed or killed, or to its end, and nobody judged it
+PARTS = frozenset({ARM_FAILED, INTERRUPTED})
+
 
 def is_privileged(name: str) -> bool:
     """Whether an observation exists in simulation only. Names outside the vocabulary are not privileged."""

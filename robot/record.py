@@ -6,8 +6,10 @@ with record(env, directory, "my_arm", policy_id="teleop-anna") as env:
 ```
 The environment is wrapped in EnvLogger with a backend of our own. EnvLogger's TFDS backend keeps files open and writes
 an episode at the *next* reset, so that a crash loses finished episodes; ours writes at the LAST step, and each shard
-appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else. An arm that
-fails and was stopped by its safety filter leaves the episode up to there.
+appears whole or not at all (`datasets.shards`). A crash loses the episode in progress, and nothing else. Of a real arm
+not even that: what it did is kept up to the end, tagged `interrupted`, when its recorder is closed, or killed and the
+dataset opened again (`robot.journal`). An arm that fails and was stopped by its safety filter leaves the episode up to
+there.
 """
 
 import contextlib
@@ -30,6 +32,7 @@ from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import JPEG_QUALITY, ArraySpec, StepSpec, deserialize, serialize, spec_of, step_spec
 from datasets.shards import ShardDirectory, read_records
+from robot.journal import Journal, left_behind
 from robot.versions import version_of
 
 _log = logging.getLogger(__name__)
@@ -64,7 +67,11 @@ def dataset_path(directory: Path | str, dataset_name: str) -> Path:
 
 def recorded(directory: Path | str, dataset_name: str) -> Iterator[Episode]:
     """Every episode of a recorded dataset, oldest first; none if nothing was recorded yet."""
-    if (path := dataset_path(directory, dataset_name)).exists():
+    return _episodes(dataset_path(directory, dataset_name))
+
+
+def _episodes(path: Path) -> Iterator[Episode]:
+    if path.exists():
         shards = ShardDirectory(path)
         for record_bytes in read_records(shards.shard_path(number) for number in range(len(shards))):
             yield deserialize(record_bytes, shards.features)
@@ -88,8 +95,12 @@ class RecordedEnvironment(envlogger.EnvLogger):
         return list(self._backend.episode_ids)
 
     def reset(self) -> dm_env.TimeStep:
-        """Starts an episode; one that was not finished is dropped."""
-        self._started = EpisodeMetadata.now()
+        """Starts an episode; one that was not finished is dropped, or if of a real arm, kept as interrupted."""
+        self._started, self._episode_id = EpisodeMetadata.now(), uuid.uuid4().hex
+        if getattr(self._environment, "is_hardware", False):
+            ours = self._describe(self._environment)
+            own_tags = self._episode_metadata.get("tags", "")  # the environment's are of the episode before
+            self._backend.begin(dataclasses.replace(ours, verdict=str(schema.Verdict.UNKNOWN), tags=own_tags))
         return super().reset()
 
     def step(self, action: Any) -> dm_env.TimeStep:
@@ -110,7 +121,7 @@ class RecordedEnvironment(envlogger.EnvLogger):
     def _describe(self, env: dm_env.Environment) -> EpisodeMetadata:
         fields = {name: getattr(env, name) for name in ("task_id", "robot", "control_rate_hz") if hasattr(env, name)}
         fields |= {
-            "episode_id": uuid.uuid4().hex,
+            "episode_id": self._episode_id,
             "verdict": str(_verdict(env)),
             "timestamp": self._started,
             "software_version": version_of("armchair"),
@@ -154,6 +165,10 @@ class HeldBackend(BackendWriter):
         """Whether anything was done in the running episode."""
         return len(self._steps) > 1
 
+    def begin(self, metadata: EpisodeMetadata) -> None:
+        """An episode of a real arm is about to begin, of which so much is known."""
+        self._drop()
+
     def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
         if is_new_episode:
             self._drop()
@@ -181,6 +196,10 @@ class HeldBackend(BackendWriter):
         episode, self._finished = self.finished, None
         return episode
 
+    def drop(self) -> None:
+        """Forgets the finished episode."""
+        self.take()
+
     def close(self) -> None:
         """Drops an episode that was not finished."""
         self._drop()
@@ -195,7 +214,7 @@ class EpisodeBackend(HeldBackend):
     """Appends each finished episode to a `ShardDirectory`, which is made by its first one."""
 
     def __init__(self, directory: Path | str, dataset_name: str, hold: bool = False):
-        """Opens `directory/dataset_name/1.0.0` if it is there.
+        """Opens `directory/dataset_name/1.0.0` if it is there, and adds what recorders that were killed have left.
 
         Args:
           directory: where datasets live.
@@ -211,7 +230,22 @@ class EpisodeBackend(HeldBackend):
         self.episode_ids: list[str] = []
         self._name, self._path, self._hold = dataset_name, dataset_path(directory, dataset_name), hold
         self._shards = ShardDirectory(self._path) if self._path.exists() else None
+        self._journals = self._path.parent / "journal"
+        self._journal: Journal | None = None
         super().__init__(spec_of(self._shards.features) if self._shards is not None else None, self._path)
+        self._adopt()
+
+    def begin(self, metadata: EpisodeMetadata) -> None:
+        """An episode of a real arm is about to begin, of which so much is known. Raises ArmchairError as `keep`."""
+        self._drop()
+        with disk_errors(f"the journal of an episode could not be written to {self._journals}", "record it again"):
+            self._journal, self._begun = Journal(self._journals, metadata), metadata
+
+    def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
+        super()._record_step(data, is_new_episode and self._journal is None)  # or `begin` has dropped what was before
+        if self._journal is not None:
+            with disk_errors(f"a step could not be written to {self._journals}", "record the episode again"):
+                self._journal.add(self._steps[-1])
 
     def set_episode_metadata(self, data: EpisodeMetadata) -> None:
         """The episode is over: writes it, unless it is to be held. Raises as `keep`."""
@@ -226,11 +260,47 @@ class EpisodeBackend(HeldBackend):
           **changes: fields of its metadata that have become known since it ended.
 
         Raises:
-          ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk.
+          ArmchairError: if it cannot be written (disk full, no permission); nothing of it is left on disk, but for the
+            journal of a real arm's.
           BadEpisodeError: if it differs from the dataset's other episodes.
         """
         episode = self.take()
         episode = dataclasses.replace(episode, metadata=dataclasses.replace(episode.metadata, **changes))
+        self._write(episode)
+        self._forget()
+        return episode
+
+    def drop(self) -> None:
+        """Forgets the finished episode."""
+        super().drop()
+        self._forget()
+
+    def _drop(self) -> None:
+        """Drops what is in hand; but of a real arm, it is kept as interrupted."""
+        if getattr(self, "_journal", None) is None:
+            super()._drop()
+            return
+        if self.has_steps:
+            super().set_episode_metadata(self._begun)
+        if self.has_finished:
+            self._write(_interrupted(self.take()))
+        self._forget()
+
+    def _forget(self) -> None:
+        self._steps = []
+        if self._journal is not None:
+            self._journal.remove()
+            self._journal = None
+
+    def _adopt(self) -> None:
+        """Keeps what recorders that were killed have left, unless they had come as far as keeping it themselves."""
+        with left_behind(self._journals) as journals:
+            known = {episode.metadata.episode_id for episode in _episodes(self._path)} if journals else set()
+            for metadata, steps in journals:
+                if len(steps) > 1 and metadata.episode_id not in known:
+                    self._write(_interrupted(to_episode(steps, metadata)))
+
+    def _write(self, episode: Episode) -> None:
         episode_id = episode.metadata.episode_id
         with disk_errors(f"episode {episode_id} could not be written to {self._path}", "record it again"):
             if self._shards is None:
@@ -240,7 +310,15 @@ class EpisodeBackend(HeldBackend):
         self.episode_ids.append(episode_id)
         with disk_errors(f"episode {episode_id} is safe, but {self._path} could not be published", "record on"):
             self._shards.publish()
-        return episode
+
+
+def _interrupted(episode: Episode) -> Episode:
+    tags = ",".join(filter(None, (episode.metadata.tags, schema.INTERRUPTED)))
+    _log.warning(
+        "episode %s was interrupted: its %d steps are kept with the tag %r",
+        episode.metadata.episode_id, episode.num_steps, schema.INTERRUPTED,
+    )  # fmt: skip
+    return dataclasses.replace(episode, metadata=dataclasses.replace(episode.metadata, tags=tags))
 
 
 def to_episode(steps: list[envlogger.StepData], metadata: EpisodeMetadata) -> Episode:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import dm_env
 import numpy as np
 
+from datasets import schema
 from robot.actors import make_actor
 from robot.env import CellConfig, Safety, make_env
 from robot.loop import EpisodeSummary, run_episode, summarize
 from robot.safety import EmergencyStopError
 from robot.types import Actor
-
-_FAILED = "arm_failed"  # tag of an episode that is a part of none that was planned
 
 
 class Job(NamedTuple):
@@ -58,12 +57,12 @@ class Setting:
         return make_env(name, seed, self.cell, self.safety, self.arm)
 
     def recorded(self) -> Iterator[EpisodeSummary]:
-        """Summaries of the episodes that are on disk, but for those in which the arm failed: they are repeated."""
+        """Summaries of the episodes that are on disk, but for parts of some: those are repeated."""
         if self.out is not None:
             from robot import record  # imports TensorFlow: seconds
 
             for episode in record.recorded(self.out, self.dataset):
-                if _FAILED not in episode.metadata.tags.split(","):
+                if not schema.PARTS & set(episode.metadata.tags.split(",")):
                     yield summarize(episode)
 
 
@@ -160,7 +159,7 @@ class Stage:
             return dataclasses.replace(run_episode(env, actor, job.seed), task_id=self.task_id)
         except Exception:
             if self._backend is not None and self._backend.has_finished:  # up to where the arm failed
-                self.keep(tags=",".join(filter(None, (self._backend.finished.metadata.tags, _FAILED))))
+                self.keep(tags=",".join(filter(None, (self._backend.finished.metadata.tags, schema.ARM_FAILED))))
             raise
 
     def keep(self, **changes: Any) -> EpisodeSummary:
@@ -175,7 +174,7 @@ class Stage:
     def drop(self) -> None:
         """Forgets the episode in hand."""
         assert self._backend is not None, "nothing is recorded"
-        self._backend.take()
+        self._backend.drop()
 
     def check(self) -> None:
         """Raises EmergencyStopError if the arm is stopped: another stage would not know."""
@@ -203,8 +202,10 @@ class Stage:
         return {name: episode.observation[name][0] for name in episode.image_keys}
 
     def close(self) -> None:
-        """Closes the environment, which stops an arm."""
+        """Closes the environment, which stops an arm, and the recorder."""
         self._env.close()
+        if self._backend is not None:
+            self._backend.close()
 
     def __enter__(self) -> "Stage":
         return self

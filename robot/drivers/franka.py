@@ -109,6 +109,7 @@ class FrankaDriver:
         except franky.NetworkException:  # a cable was out for some time, even if it is in again
             self.close()
             self._connected().recover_from_errors()
+        self._limit(self._robot)
         self._settle()
         if self._hand is not None:
             self._hand.recover()
@@ -129,12 +130,17 @@ class FrankaDriver:
         try:
             robot = franky.Robot(self._host, realtime_config=franky.RealtimeConfig.Ignore)
             robot.relative_dynamics_factor = config.dynamics
-            robot.set_collision_behavior([config.max_torque] * 7, [config.max_force] * 6)
+            if robot.state.robot_mode not in _STOPPED:  # or it takes no limits before `recover`, and moves nothing
+                self._limit(robot)
             hand = _Hand(franky.Gripper(self._host), config) if config.has_gripper else None
         except franky.Exception as error:
             raise DriverError(f"no Franka arm answers at {self._host} ({error}): is FCI on, in Desk?") from error
         self._robot, self._hand = robot, hand
         return robot
+
+    def _limit(self, robot: Any) -> None:
+        """Sets what the controller's reflex tolerates; its limits of joints it has by itself."""
+        robot.set_collision_behavior([self._config.max_torque] * 7, [self._config.max_force] * 6)
 
     def _settle(self) -> None:
         """Ends the last motion, as another kind of motion may begin only then."""

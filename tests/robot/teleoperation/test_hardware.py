@@ -210,7 +210,7 @@ class Broken(Counter):
 
 def test_a_policy_that_fails_stops_the_arm(room):
     room = room()
-    room.teleoperation.start("lab:make", "ada", policy="tests.robot.test_teleop_hardware:Broken")
+    room.teleoperation.start("lab:make", "ada", policy="tests.robot.teleoperation.test_hardware:Broken")
     status = room.wait(lambda status: status.phase is Phase.IDLE)
     assert "no action" in status.error and room.drivers[0].stops and room.drivers[0].is_closed
     room.drive()
