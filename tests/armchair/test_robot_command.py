@@ -27,9 +27,10 @@ def motions(monkeypatch) -> list[str]:
 
 def test_look_tells_measurements_and_limits_and_moves_nothing(tmp_path, capsys, motions):
     assert main(["robot", "look", "--robot", ARM, "--pictures", str(tmp_path / "seen")]) == 0
-    facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if "limit " not in line)
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if "limit " not in line]
+    facts = dict(line.split(maxsplit=1) for line in lines)
     assert facts["robot"] == "fake_robot" and motions == []
-    assert facts["sawyer/pinch/pose"].rstrip() == "0.6 0 0.2 0 1 0 0 m, quaternion wxyz"
+    assert facts["sawyer/pinch/pose"] == "0.6 0 0.2 0 1 0 0 m, quaternion wxyz"
     files = sorted((tmp_path / "seen").iterdir())
     assert files and all(np.asarray(Image.open(file)).ndim == 3 for file in files)
     assert {file.stem for file in files} == {key.replace("/", ".") for key in facts if key.startswith("pixels/")}

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from datasets import schema
 from datasets.errors import ArmchairError
 from datasets.schema import Verdict
 from robot.campaign.campaign import CampaignStoppedError
@@ -88,7 +89,14 @@ def config(folder: Path, **changes) -> EvaluateConfig:
 
 
 def played(out: Path, dataset: str = "evaluation") -> list[tuple[str, int]]:
-    return [(e.metadata.policy_id, e.metadata.seed) for e in recorded(out, dataset)]
+    """Whole episodes: their policies and seeds."""
+    metadata = [episode.metadata for episode in recorded(out, dataset)]
+    return [(m.policy_id, m.seed) for m in metadata if not schema.PARTS & set(m.tags.split(","))]
+
+
+def interrupted(out: Path) -> list[int]:
+    """The lengths of those that were interrupted."""
+    return [e.num_steps for e in recorded(out, "evaluation") if schema.INTERRUPTED in e.metadata.tags.split(",")]
 
 
 class Moves:
@@ -311,15 +319,15 @@ class TestAnEmergencyStop:
     def test_by_ctrl_c_repeats_that_episode(self, tmp_path, monkeypatch):
         move, steps = fake.FakeDriver.move, iter(range(1000))
 
-        def interrupted(driver, *arguments):
+        def disturbed(driver, *arguments):
             if next(steps) == 70:  # in the second episode
                 raise KeyboardInterrupt
             move(driver, *arguments)
 
-        monkeypatch.setattr(fake.FakeDriver, "move", interrupted)
+        monkeypatch.setattr(fake.FakeDriver, "move", disturbed)
         with pytest.raises(KeyboardInterrupt):
             compare(config(tmp_path), [RIGHT], Person())
-        assert len(played(tmp_path)) == 1
+        assert len(played(tmp_path)) == 1 and interrupted(tmp_path) == [21]
         compare(config(tmp_path), [RIGHT], Person())
         plan = json.loads((tmp_path / "campaign" / "plan.json").read_text())
         assert played(tmp_path) == [(episode["policy_id"], episode["seed"]) for episode in plan["order"]]
@@ -344,7 +352,7 @@ def test_an_arm_that_fails_leaves_what_it_did_and_the_episode_is_repeated(tmp_pa
     person = Person()
     assert evaluate(config(tmp_path, episodes=2), person).successes == 2
     assert "Episode 1 of 2" in person.heard
-    assert played(tmp_path) == [("zebra", 10), ("zebra", 10), ("zebra", 11)]
+    assert played(tmp_path) == [("zebra", 10), ("zebra", 11)]
 
 
 @pytest.mark.slow
@@ -364,4 +372,5 @@ def test_a_killed_campaign_goes_on_where_it_was(tmp_path, moment):
     plan = json.loads((tmp_path / "campaign" / "plan.json").read_text())
     assert played(tmp_path) == [(episode["policy_id"], episode["seed"]) for episode in plan["order"]]
     assert played(tmp_path)[:2] == before
+    assert interrupted(tmp_path) == [20 if moment == "acting" else 51]
     assert sum("s" in question.answers for question in person.asked) == 4

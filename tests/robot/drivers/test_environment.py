@@ -330,7 +330,9 @@ def test_an_arm_that_fails_leaves_its_episode_up_to_the_step_before(tmp_path):
         recorder.clear("ada")
         assert recorder.step(STILL).first()  # as after any episode's end
         recorder.step(STILL)
-    assert len(list(recorded(tmp_path, "broken"))) == 1  # what was closed was not finished
+    failed, closed = recorded(tmp_path, "broken")
+    assert failed.metadata.episode_id == episode.metadata.episode_id
+    assert (closed.num_steps, closed.metadata.tags) == (2, "interrupted")  # what was closed was not finished
 
 
 def test_an_arm_that_fails_before_it_has_moved_leaves_nothing(tmp_path):
