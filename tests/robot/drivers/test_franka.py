@@ -14,13 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from armchair.cli import main
+from armchair.commands import evaluate as evaluate_command
+from datasets import schema
 from datasets.errors import ArmchairError
+from datasets.features import ArraySpec
 from datasets.validate import validate
+from pipeline import export
 from robot.env import make_env
 from robot.limits import Box, SafetyConfig
 from robot.record import EpisodeBackend, record, recorded
+from robot.testing import FakeOperator
 from tests.robot.drivers.franka_server import HOST, controller, places
 
 franky = pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip install 'armchair[franka]'`")
@@ -333,6 +339,43 @@ def test_an_arm_by_its_address_and_its_file_follows(server, tmp_path):
         timesteps = [env.step(_act(x=0.5)) for _ in range(10)]
     assert timesteps[-1].last() and timesteps[-1].observation[POSE][0] > start[0] + 0.01
     assert env.task_id == "stack_cups" and env.tags.startswith("overruns:")
+
+
+INPUTS = {"sawyer/pinch/pose": ArraySpec((7,), "float32"), "gripper/opening": ArraySpec((1,), "float32")}
+
+
+class Outwards(tf.Module):
+    """Goes away from the base."""
+
+    @tf.function(input_signature=[*export.input_signature(INPUTS), tf.TensorSpec((None, 0), tf.float32, "state")])
+    def act(self, observation, state):
+        return tf.one_hot(tf.zeros_like(observation["gripper/opening"][:, 0], tf.int32), 7, 0.3), state
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int64, "seeds")])
+    def initial_state(self, seeds):
+        return tf.zeros((tf.size(seeds), 0))
+
+
+def test_a_saved_policy_is_evaluated_in_the_cell_and_by_another_word_on_the_arm(
+    server, log, tmp_path, monkeypatch, capsys
+):
+    card = {"kind": "policy", "policy_id": "outwards", "inputs": export.inputs_card(INPUTS),
+            "action": {"shape": [7], "minimum": -1, "maximum": 1}}  # fmt: skip
+    policy = export.save_model(tmp_path / "policy", Outwards(), card)
+    file = tmp_path / "arm.yaml"
+    file.write_text(ARM_FILE)
+    monkeypatch.setattr(evaluate_command, "Terminal", lambda name: FakeOperator("sf"))
+    for robot in (["sim:reach_green"], [f"franka:{HOST}", "--arm", str(file)]):
+        options = ["--policies", str(policy), "--episodes", "2", "--out", str(tmp_path / robot[0][:3])]
+        assert main(["evaluate", *options, "--robot", *robot]) == 0
+    in_the_cell, on_the_arm = capsys.readouterr().out.splitlines()
+    assert "/2, 95 % Wilson" in in_the_cell and on_the_arm.startswith("50.0 % (1/2, 95 % Wilson")
+    episodes = list(recorded(tmp_path / "fra", "evaluation"))
+    assert [e.metadata.verdict for e in episodes] == [schema.Verdict.SUCCESS, schema.Verdict.FAILURE]
+    for episode in episodes:
+        assert not validate(episode).errors and episode.metadata.robot == "franka"
+        way = episode.observation[POSE][-1, :3] - episode.observation[POSE][0, :3]
+        assert way[0] > 0.01 and np.abs(way[1:]).max() < 0.005
 
 
 def test_nobody_at_the_address_is_told():
