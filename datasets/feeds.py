@@ -10,7 +10,6 @@ and nothing of the feed has to be saved.
 
 import abc
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,11 +50,6 @@ class Transitions:
     def __len__(self) -> int:
         """N."""
         return len(self.frame)
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits that change with the set or the order of the episodes."""
-        return hashlib.sha256("\n".join(self.episode_ids).encode()).hexdigest()[:16]
 
     @property
     def first(self) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -95,8 +96,11 @@ class Query:
     def parse(cls, text: str) -> "Query":
         """`task_id=lift_green since=2026-01-31 min_return=MODEL:25 ids=a,b limit=10`; empty text selects everything.
 
+        `ids=@FILE` and `exclude=@FILE` take the ids from a text file, one a line; what follows a `#` is a comment. The
+        query holds the ids, not the file's name: later changes of the file do not change it.
+
         Raises:
-          StoreError: for an unknown condition or a value of the wrong kind.
+          StoreError: for an unknown condition, a value of the wrong kind, or a file that cannot be read.
         """
         names = [f.name for f in dataclasses.fields(cls)]
         conditions: dict[str, Any] = {}
@@ -213,7 +217,7 @@ def _predicted(name: str, limit: ModelValue) -> tuple[sql.ColumnElement[bool], .
 
 def _value(name: str, text: str) -> str | int | tuple[str, ...] | ModelValue:
     if name in ("ids", "exclude"):
-        return tuple(text.split(","))
+        return _listed(name, Path(text[1:])) if text.startswith("@") else tuple(text.split(","))
     if name in ("min_return", "max_return", "min_final", "max_final"):
         model_id, _, number = text.rpartition(":")
         try:
@@ -231,3 +235,15 @@ def _value(name: str, text: str) -> str | int | tuple[str, ...] | ModelValue:
             except ValueError as error:
                 raise StoreError(f"{name}={text} is no time: write a date like 2026-01-31 or Unix seconds") from error
         raise StoreError(f"{name}={text} is no number: write a whole number") from None
+
+
+def _listed(name: str, path: Path) -> tuple[str, ...]:
+    """The ids in a file."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{name}=@{path} cannot be read ({error}): give a text file of episode ids") from error
+    ids = [line.partition("#")[0].strip() for line in lines]
+    if several := [text for text in ids if re.search(r"[\s,]", text)]:
+        raise StoreError(f"{name}=@{path} has a line {several[0]!r}, which is no id: write one episode id a line")
+    return tuple(filter(None, ids))

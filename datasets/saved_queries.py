@@ -4,7 +4,8 @@
 ROOT/queries/NAME/0001.json      its text, and how many episodes it found when it was saved, and which
 ```
 In a query, `saved=NAME` stands for the newest version's conditions, `saved=NAME@1` for those of version 1; conditions
-beside it come on top. The store grows, so a saved query may find more later: the fingerprint tells.
+beside it come on top. The store grows, so a saved query may find more later: the fingerprint tells. What is trained on
+the episodes of a query says in its card which these were, by the same fingerprint.
 """
 
 import dataclasses
@@ -39,6 +40,18 @@ class SavedQuery:
 def fingerprint(episode_ids: Iterable[str]) -> str:
     """16 hex digits that change with the set of episodes, whatever its order."""
     return hashlib.sha256("\n".join(sorted(episode_ids)).encode()).hexdigest()[:16]
+
+
+def describe(asked: str, query: Query, episode_ids: Iterable[str]) -> dict[str, int | str]:
+    """What the card of something that is made from the episodes of a query says of it.
+
+    Args:
+      asked: the text as a person wrote it, with `saved=NAME@1` and all.
+      query: what that meant.
+      episode_ids: what it found.
+    """
+    ids = list(episode_ids)
+    return {"asked": asked, "query": str(query), "episodes": len(ids), "fingerprint": fingerprint(ids)}
 
 
 def save(root: Path, name: str, query: Query, episode_ids: Iterable[str]) -> SavedQuery:

@@ -58,7 +58,8 @@ class QueryEpisodes:
     """Lists the episodes that match, for example `task_id=lift_green verdict=success min_return=MODEL:25 limit=10`."""
 
     conditions: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """name=value, all of which must hold; none: every episode. An unknown name is answered with the known ones."""
+    """name=value, all of which must hold; none: every episode. An unknown name is answered with the known ones.
+    ids=@FILE and exclude=@FILE take the ids from a text file, one a line, # begins a comment."""
     store: Path = dataclasses.field(kw_only=True)
     """Folder of the store."""
     json: bool = False
@@ -69,7 +70,10 @@ class QueryEpisodes:
 
 @dataclasses.dataclass(frozen=True)
 class Save:
-    """Gives a query a name: from then on `saved=NAME` stands for it in any query, and `saved=NAME@1` for version 1."""
+    """Gives a query a name: from then on `saved=NAME` stands for it in any query, and `saved=NAME@1` for version 1.
+
+    Ids that came from a file (exclude=@FILE) are kept themselves: the file may change or go.
+    """
 
     name: Annotated[str, tyro.conf.Positional]
     """Of the query; saved again, it gets a new version, and the old ones stay."""

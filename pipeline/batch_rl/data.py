@@ -4,11 +4,12 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from datasets import feeds, presets
+from datasets import feeds, presets, saved_queries
 from datasets.console import console
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.feeds import Group, TransitionFeed, Transitions
@@ -33,10 +34,16 @@ class Data:
           ArmchairError: as `datasets.feeds.load_transitions`, `datasets.feeds.mixture` and `good_episodes`.
         """
         store = Store.open(config.store)
-        query = store.parse(config.query)
-        self._query = str(query)
-        selected = store.query(query, require=True)
-        shown = store.query(store.parse(config.demonstrations), require=True) if config.demonstrations else []
+        self._queries: dict[str, dict[str, int | str]] = {}
+
+        def find(name: str, asked: str) -> list[EpisodeRow]:
+            query = store.parse(asked)
+            found = store.query(query, require=True)
+            self._queries[name] = saved_queries.describe(asked, query, [row.episode_id for row in found])
+            return found
+
+        selected = find("query", config.query)
+        shown = find("demonstrations", config.demonstrations) if config.demonstrations else []
         rows = list({row.episode_id: row for row in [*selected, *shown]}.values())
         self.rewards = reward_source(config.rewards)
         if isinstance(config.method, BcConfig) and config.method.is_filtered:
@@ -60,12 +67,12 @@ class Data:
         self.feed = make_feed(config.method, frames, self.transitions, groups, config.seed)
 
     @property
-    def summary(self) -> dict[str, int | str]:
-        """What a card and a run folder say of the data."""
-        transitions = self.transitions
+    def summary(self) -> dict[str, Any]:
+        """What a card and a run folder say of the data: what is trained on, and which queries found it."""
+        ids = self.transitions.episode_ids
         return {
-            "episodes": len(transitions.episode_ids), "transitions": len(transitions),
-            "fingerprint": transitions.fingerprint, "query": self._query,
+            "episodes": len(ids), "transitions": len(self.transitions),
+            "fingerprint": saved_queries.fingerprint(ids), "queries": self._queries,
         }  # fmt: skip
 
 

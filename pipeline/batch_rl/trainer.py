@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -87,12 +88,13 @@ def train(config: Training) -> Path:
     return _save_policy(config.out / "last", config, data, learner)
 
 
-def _claim_data(path: Path, summary: Mapping[str, int | str]) -> None:
+def _claim_data(path: Path, summary: Mapping[str, Any]) -> None:
     """Resuming on other episodes would be another training."""
     text = json.dumps(summary, indent=2)
     if path.exists() and path.read_text() != text:
         raise ArmchairError(
-            f"the query selects other episodes than when this run began (see {path}): choose another folder"
+            f"the query selects other episodes than when this run began, or an older Armchair began it (see {path}): "
+            "choose another folder"
         )
     files.write_atomically(path, text)
 

@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from datasets import saved_queries
 from datasets.catalogue import EpisodeRow
 from datasets.errors import ArmchairError
 from datasets.rewards import RewardSequence
@@ -25,6 +27,8 @@ class Supervision:
     sketches: tuple[RewardSequence, ...]  # several people may sketch one episode; none for methods of demonstrations
     demonstrations: tuple[str, ...]  # episode ids; none for methods of sketches
     unlabelled: tuple[str, ...]  # episode ids
+    # Field of `Selection` -> what was asked and found, see `saved_queries.describe`; of those that the method looks at.
+    queries: Mapping[str, Mapping[str, int | str]] = dataclasses.field(default_factory=dict)
 
     @cached_property
     def teaching(self) -> tuple[str, ...]:
@@ -92,12 +96,25 @@ def load_supervision(
       SpecMismatchError: if a camera is missing, or the episodes differ in their observations.
     """
     selection = selection or Selection()
+    queries = {}
+
+    def find(field: str, require: bool, **conditions: Any) -> dict[str, EpisodeRow]:
+        asked = getattr(selection, field)
+        query = dataclasses.replace(store.parse(asked), **conditions, split="train")
+        found = {row.episode_id: row for row in store.query(query, require)}
+        queries[field] = saved_queries.describe(asked, query, found)
+        return found
+
     sketches: tuple[RewardSequence, ...] = ()
     if config.from_demonstrations:
-        teaching = _demonstrations(store, config, selection)
+        if not selection.demonstrations:
+            raise ArmchairError(
+                f"{config.method} learns from demonstrations: say which episodes these are, for example "
+                "--demonstrations 'verdict=success episode_type=EPISODE_ROBOT_TELEOPERATION'"
+            )
+        teaching = find("demonstrations", require=True)
     else:
-        query = dataclasses.replace(store.parse(selection.annotated), has_sketch=task_id, split="train")
-        teaching = _by_id(store.query(query))
+        teaching = find("annotated", require=False, has_sketch=task_id)
         if not teaching:
             raise ArmchairError(
                 f"{store.root} has no sketches for the task {task_id!r} in its training split: "
@@ -106,29 +123,14 @@ def load_supervision(
         sketches = tuple(store.sketches(task_id, sorted(teaching)))
     others: dict[str, EpisodeRow] = {}
     if config.uses_unlabelled:
-        query = dataclasses.replace(store.parse(selection.unlabelled), split="train")
-        others = {i: row for i, row in _by_id(store.query(query, require=True)).items() if i not in teaching}
+        others = {i: row for i, row in find("unlabelled", require=True).items() if i not in teaching}
         if not others:
             raise ArmchairError(
                 f"{config.method} wants unlabelled episodes, but every selected one teaches: ingest or select more"
             )
     frames = load_frames(store, list((teaching | others).values()), config)
     shown = tuple(sorted(teaching)) if config.from_demonstrations else ()
-    return Supervision(frames, sketches, shown, tuple(sorted(others)))
-
-
-def _demonstrations(store: Store, config: RewardConfig, selection: Selection) -> dict[str, EpisodeRow]:
-    if not selection.demonstrations:
-        raise ArmchairError(
-            f"{config.method} learns from demonstrations: say which episodes these are, for example "
-            "--demonstrations 'verdict=success episode_type=EPISODE_ROBOT_TELEOPERATION'"
-        )
-    query = dataclasses.replace(store.parse(selection.demonstrations), split="train")
-    return _by_id(store.query(query, require=True))
-
-
-def _by_id(rows: Iterable[EpisodeRow]) -> dict[str, EpisodeRow]:
-    return {row.episode_id: row for row in rows}
+    return Supervision(frames, sketches, shown, tuple(sorted(others)), queries)
 
 
 def _choose(episode_ids: Iterable[str], share: float, seed: int) -> list[str]:

@@ -134,6 +134,7 @@ def _card(supervision: Supervision, run: RunConfig, model_hash: str) -> dict[str
             "fingerprint": supervision.fingerprint,
             "summary": str(supervision),
             "teaching": list(supervision.teaching),
+            "queries": supervision.queries,
         },
         "trained_on": list(supervision.episode_ids),
     }

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from datasets.store import Store
 from datasets.writers import rlds
 from datasets.writers.lerobot import LerobotWriter
 from tests.datasets.stores import CARD, add_predictions, sketch
+from tests.datasets.writers.lerobot_exports import psnr
 
 COUNT = 7
 
@@ -205,6 +207,37 @@ def test_videos(store, tmp_path):
     for row in store.query(Query()):
         with av.open(os.fspath(tmp_path / "out" / f"{row.episode_id}.mp4")) as container:
             assert len(list(container.decode(video=0))) == row.num_steps
+
+
+def test_rewards_are_drawn_under_the_pictures(store, tmp_path):
+    """fake-0 gets a sketch, then a prediction too; fake-1 nothing."""
+
+    def videos(name):
+        export(ExportConfig(store.root, tmp_path / name, Format.MP4, query="ids=fake-0,fake-1"))
+        found = {}
+        for path in (tmp_path / name).glob("*.mp4"):
+            with av.open(os.fspath(path)) as container:
+                found[path.stem] = np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+        return found
+
+    plain = videos("plain")
+    store.add_sketch(sketch(0, values=(0, 0.5, 1)))
+    sketched = videos("sketched")
+    store.register_model(CARD)
+    add_predictions(store, "all", {"fake-0": np.float32([1, 0.5, 0])})
+    rated = videos("rated")
+    np.testing.assert_array_equal(rated["fake-1"], plain["fake-1"])
+
+    height = plain["fake-0"].shape[1]
+    for drawn in (sketched["fake-0"], rated["fake-0"]):
+        assert drawn.shape[1] > height
+        assert psnr(drawn[:, :height], plain["fake-0"]) > 30  # the pictures stay as they are
+    sketch_panel, both_panel = (drawn["fake-0"][:, height:].astype(int) for drawn in (sketched, rated))
+    assert sketch_panel.max() > 200  # a light curve on black
+    assert (np.abs(both_panel - sketch_panel).max(axis=-1) > 60).sum() > 100  # the model's, and its number
+    for panel in (sketch_panel, both_panel):
+        for before, after in itertools.pairwise(panel):
+            assert (np.abs(after - before).max(axis=-1) > 60).sum() > 50  # the cursor moves on
 
 
 def test_videos_need_pictures(tmp_path):

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.errors import ArmchairError
+from datasets import saved_queries
+from datasets.errors import ArmchairError, StoreError
 from datasets.query import ModelValue, Query, split_of
 from datasets.rewards import RewardSequence
 from datasets.store import Store
@@ -88,6 +89,40 @@ def test_conditions(store, text, expected, many, monkeypatch):
     found = [row.seed for row in store.query(Query.parse(text))]
     assert found == sorted(expected, key=lambda seed: (seed % 2, seed))  # by (dataset, shard)
     assert store.count(Query.parse(text)) == len(found)
+
+
+@pytest.mark.parametrize(("name", "left"), [("exclude", [3, 5, 7, 9]), ("ids", [1, 11])])
+def test_ids_from_a_file_are_held_by_the_query_itself(store, tmp_path, name, left):
+    path = tmp_path / "known bad.txt"
+    path.write_text("# camera came loose\nfake-1\n\n  fake-11  # unplugged\nunknown\n")
+    query = Query.parse(f"dataset=odd '{name}=@{path}'")
+    assert getattr(query, name) == ("fake-1", "fake-11", "unknown")
+    assert [row.seed for row in store.query(query)] == left
+    path.unlink()
+    assert Query.parse(str(query)) == query
+
+
+def test_a_saved_query_holds_the_ids_of_a_file(store, tmp_path):
+    (tmp_path / "bad").write_text("fake-8\nfake-9\n")
+    query = store.parse(f"task_id=stack exclude=@{tmp_path}/bad")
+    saved = saved_queries.save(store.root, "stacks", query, [])
+    (tmp_path / "bad").write_text("fake-10\n")
+    assert saved.text == "task_id=stack exclude=fake-8,fake-9"
+    assert [row.seed for row in store.query(store.parse("saved=stacks"))] == [10, 11]
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"fake-1,fake-2\n", b"fake-1 fake-2\n"])
+def test_a_file_that_is_no_list_is_told(tmp_path, content):
+    if content is not None:
+        (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(StoreError, match=f"exclude=@{tmp_path}/bad .*: (give|write)"):
+        Query.parse(f"exclude=@{tmp_path}/bad")
+
+
+def test_a_list_may_be_empty(store, tmp_path):
+    (tmp_path / "none").write_text("# nothing yet\n")
+    query = Query.parse(f"exclude=@{tmp_path}/none")
+    assert store.count(query) == store.count(Query.parse(str(query))) == len(SEEDS)
 
 
 def test_split_is_a_condition_like_any(store):

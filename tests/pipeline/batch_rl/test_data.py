@@ -85,7 +85,7 @@ class TestFilteredCloning:
     def test_it_is_as_if_only_the_good_episodes_were_there(self, store):
         filtered = Data(_config(store, query=LIFT, rewards="true", method=BcConfig(success_above=0.5)))
         selected = Data(_config(store, query="ids=fake-0,fake-2,fake-4,fake-6,fake-8"))
-        assert filtered.summary | {"query": ""} == selected.summary | {"query": ""}
+        assert filtered.summary | {"queries": {}} == selected.summary | {"queries": {}}
         assert filtered.summary["episodes"] == 5
         for step in range(3):
             ours, theirs = (data.feed(tf.constant(step)) for data in (filtered, selected))
@@ -130,7 +130,7 @@ class TestDemonstrations:
 
     def test_what_is_selected_already_is_not_loaded_twice(self, store):
         data = Data(_config(store, **(DEMONSTRATED | {"query": ""})))
-        assert data.summary == Data(_config(store)).summary
+        assert data.summary | {"queries": {}} == Data(_config(store)).summary | {"queries": {}}
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -156,13 +156,22 @@ class TestDemonstrations:
             Data(_config(store, **(DEMONSTRATED | changes), rewards="true", method=method))
 
 
-def test_a_saved_query_is_noted_as_what_it_meant(tmp_path):
-    store = Store.create(tmp_path / "store")
-    for seed in range(4):
-        store.add(testing.make_episode(seed, cameras=()), "some")
-    saved_queries.save(store.root, "lifts", Query.parse("task_id=lift_green limit=3"), [])
-    config = BcTraining(
-        store=store.root, out=tmp_path / "run", task="lift_green", query="saved=lifts", rewards="none"
-    )  # fmt: skip
-    summary = Data(config).summary
-    assert (summary["query"], summary["episodes"]) == ("task_id=lift_green limit=3", 3)
+def _save(store: Store, name: str, text: str) -> saved_queries.SavedQuery:
+    query = Query.parse(text)
+    return saved_queries.save(store.root, name, query, [row.episode_id for row in store.query(query)])
+
+
+def test_queries_are_noted_as_written_and_as_what_they_meant_and_found(store):
+    lifts = _save(store, "lifts", "task_id=lift_green policy_id=agent order=newest")
+    shown = _save(store, "ada", "policy_id=ada")
+    summary = Data(_config(store, query="saved=lifts@1")).summary
+    told = {"asked": "saved=lifts@1", "query": lifts.text, "episodes": 8, "fingerprint": lifts.fingerprint}
+    assert summary["queries"] == {"query": told}
+    assert (summary["episodes"], summary["fingerprint"]) == (8, lifts.fingerprint)  # whatever the order
+
+    both = Data(_config(store, query="saved=lifts", demonstrations="saved=ada", demonstration_share=0.125)).summary
+    assert both["queries"]["query"] == told | {"asked": "saved=lifts"}
+    assert both["queries"]["demonstrations"] == {
+        "asked": "saved=ada", "query": "policy_id=ada", "episodes": 2, "fingerprint": shown.fingerprint
+    }  # fmt: skip
+    assert both["fingerprint"] == _save(store, "all", "task_id=lift_green").fingerprint

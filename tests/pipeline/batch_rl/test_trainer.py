@@ -213,6 +213,15 @@ class TestMistakes:
         with pytest.raises(ArmchairError, match="selects other episodes than when this run began"):
             trainer.train(_bc(growing, tmp_path / "run"))
 
+    def test_a_run_that_an_older_version_began(self, store, tmp_path):
+        trainer.train(_bc(store, tmp_path / "run"))
+        data = tmp_path / "run" / "data.json"
+        summary = json.loads(data.read_text())
+        queries = summary.pop("queries")
+        data.write_text(json.dumps(summary | {"query": queries["query"]["query"]}, indent=2))
+        with pytest.raises(ArmchairError, match=r"or an older Armchair began it \(see .*: choose another folder"):
+            trainer.train(_bc(store, tmp_path / "run"))
+
     def test_datasets_with_nothing_in_common(self, store, tmp_path):
         mixed = Store.create(tmp_path / "store")
         episode = testing.make_episode(0, 8, cameras=())

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from datasets import saved_queries
 from datasets.errors import ArmchairError
 from datasets.presets import ObservationPreset
-from datasets.query import split_of
+from datasets.query import Query, split_of
 from datasets.store import Store
 from datasets.testing import make_episode
 from pipeline.annotate.synthetic import AnnotatorConfig, sketch
@@ -62,6 +63,25 @@ def test_demonstrations_are_those_that_are_named(store):
     assert supervision.sketches == ()
     counts = len(supervision.demonstrations), len(supervision.unlabelled)
     assert str(supervision) == "{} demonstrations, {} unlabelled episodes".format(*counts)
+
+
+def test_queries_are_noted_as_written_and_as_what_they_meant_and_found(store):
+    failed = Query.parse("verdict=failure split=train")
+    saved = saved_queries.save(store.root, "failed", failed, [row.episode_id for row in store.query(failed)])
+    asked = Selection(annotated="limit=3", unlabelled="saved=failed@1")
+    queries = load_supervision(store, TASK, FLAT, asked).queries
+    assert queries.keys() == {"annotated", "unlabelled"}  # no demonstrations are looked for
+    assert queries["unlabelled"] == {
+        "asked": "saved=failed@1", "query": saved.text, "episodes": saved.episodes, "fingerprint": saved.fingerprint
+    }  # fmt: skip
+    sketched = store.parse(str(queries["annotated"]["query"]))
+    assert sketched == Query(split="train", has_sketch=TASK, limit=3)
+    found = [row.episode_id for row in store.query(sketched)]
+    assert queries["annotated"]["fingerprint"] == saved_queries.fingerprint(found)
+    shown = load_supervision(store, TASK, ORIL, _DEMONSTRATIONS).queries
+    assert {field: told["asked"] for field, told in shown.items()} == {
+        "demonstrations": "verdict=success", "unlabelled": ""
+    }  # fmt: skip
 
 
 def test_several_annotators_of_an_episode_are_averaged(store):

@@ -83,6 +83,9 @@ def test_a_model_folder_comes_out(name, store, tmp_path):
     assert {split[i] for i in card["trained_on"]} == {"train"}
     assert set(card["supervision"]["teaching"]) <= set(card["trained_on"])
     uses = METHODS[name].uses_unlabelled
+    asked = {"demonstrations": "verdict=success limit=8"} if METHODS[name].from_demonstrations else {"annotated": ""}
+    asked |= {"unlabelled": ""} if uses else {}
+    assert {field: told["asked"] for field, told in card["supervision"]["queries"].items()} == asked
     assert (len(card["trained_on"]) == sum(s == "train" for s in split.values())) == uses
     for predicted, episode in _predicted(path, [make_episode(seed, num_steps=7) for seed in (50, 51)]):
         assert predicted.shape == (episode.num_steps,) and predicted.dtype == np.float32
