@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does for its users; before TensorFlow comes
 import av
 import h5py
 import numpy as np
@@ -58,8 +59,8 @@ _HDF5, _GZIP, _KEPT_OPEN = "HDF5, by h5py", "HDF5 with gzip, by h5py", "HDF5, it
 
 _PAGE = """# How fast batches come
 
-Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU. Read the
-ratios: absolute rates differ between machines, and rates per second depend on what else runs.
+Measured {day} on {cores} cores ({machine}, load average {load:.0f} at the start), {memory} GiB, no GPU, oneDNN
+{onednn}. Read the ratios: absolute rates differ between machines, and rates per second depend on what else runs.
 
 `python benchmarks/feeds.py {options}` (`make bench-feeds`)
 
@@ -89,7 +90,8 @@ is what brings its batch, if it is
 
 - the in-memory feed of vectors, {batch} transitions: **{memory_share} %** (wanted: less than 5 %);
 - a Reverb server in the same process, and what draws from it, {stretches} stretches of {stretch} transitions, for
-  networks with an LSTM of {cells} cells: **{reverb_share} %** (wanted: less than 10 %).
+  networks with an LSTM of {cells} cells: **{reverb_share} %** (wanted: less than 10 %). Its items are these stretches,
+  not whole episodes; every frame is kept once.
 """
 
 Reader = Callable[[], Iterator[Any]]
@@ -336,6 +338,7 @@ def page(
     options = f"--episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g} --seed {config.seed}"
     return _PAGE.format(
         day=datetime.date.today(), load=load_average, cores=os.cpu_count(), machine=platform.machine(),
+        onednn="off" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" else "on",
         memory=round(psutil.virtual_memory().total / 2**30), config=config, options=options, steps=_STEPS,
         size=_SIZE, vector=_VECTOR, action=_ACTION, batch=_BATCH, table="\n".join(table),
         lerobot=times[_LEROBOT], gzip=times[_GZIP], hdf5=times[_HDF5], rlds=times[_RLDS],

@@ -99,6 +99,9 @@ def main() -> None:
     options = parser.parse_args()
 
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does for its users
+    onednn = "off" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" else "on"
+    print(f"load average at the start: {os.getloadavg()[0]:.1f}; oneDNN: {onednn}\n")
     print("| policy from | median, ms | 99th percentile, ms | longest, ms |\n|---|---|---|---|")
     for name, (pictures, memory) in POLICIES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import studies
-from benchmarks.batch_rl.cells import STUDIES
+from benchmarks.batch_rl.cells import METHODS, STUDIES
 from datasets import files
 from pipeline.batch_rl.selection import rank_correlation
 from robot.intervals import difference, wilson
@@ -21,6 +21,8 @@ ABLATIONS = (
     ("a memory (LSTM) instead of feed-forward networks", "crr_memory", "crr"),
 )
 """What is changed, the row that has it so, and the row that it is to be compared with."""
+FORETELLERS = {"value": "promised value", "td_error": "TD error", "action_gap": "action gap"}
+"""What `armchair select` says of a policy."""
 
 
 def write(study: str, results: Path) -> Path:
@@ -33,7 +35,7 @@ def write(study: str, results: Path) -> Path:
         if of_task:
             text += ["", f"## {task}", "", *_table(of_task)]
             if all("value" in snapshot for result in of_task for snapshot in result["snapshots"]):
-                text += ["", _foretold(of_task)]
+                text += ["", *_foretold(of_task)]
             text += _ablations(of_task)
     path = results / f"{study}.md"
     files.write_atomically(path, "\n".join(text) + "\n")
@@ -52,8 +54,19 @@ def _preamble(study: str, count: int, found: Results) -> list[str]:
 Rewards are learned ({"SUP, from pictures and 20 sketched" if study == "pixels" else "TGR-i, from 20 demonstrated"}
 episodes). Success is the simulator's verdict on initial states that no policy has seen, over all seeds together, with
 its 95 % Wilson interval: of the last policy; of each seed's best snapshot, which only running them all can tell; and of
-the snapshot that fitted Q evaluation puts first, without running.
+the snapshot that fitted Q evaluation puts first, without running.{_of_plus(found)}
 """.splitlines()
+
+
+def _of_plus(found: Results) -> str:
+    """What is to be said of a row."""
+    if not any(result["cell"]["row"] == "crr_plus" for result in found):
+        return ""
+    method = METHODS["crr_plus"]
+    return (
+        f" `crr_plus` has\nCRR+'s critic, samples and targets, but `crr`'s temperature (beta {method.beta:g}) and "
+        f"learning rate of the policy\n({method.policy_learning_rate:g}), where CRR+ has 1 and 1e-4."
+    )
 
 
 def _table(found: Results) -> list[str]:
@@ -98,17 +111,19 @@ would do, they do not say: see each seed above."""
     return ["", *told.splitlines(), "", *head, *lines]
 
 
-def _foretold(found: Results) -> str:
-    """How well the promised values order the policies of a seed."""
+def _foretold(found: Results) -> list[str]:
+    """How well what fitted Q evaluation says orders the policies of a seed."""
     seeds: dict[int, list[Any]] = collections.defaultdict(list)
     for result in found:
         seeds[result["cell"]["seed"]] += result["snapshots"]
-    told = [
-        rank_correlation([s["value"] for s in snapshots], [s["successes"] / s["episodes"] for s in snapshots])
-        for snapshots in seeds.values()
+    lines = [
+        "| what might foretell success | rank correlation with it (Spearman) over all snapshots of a seed | mean |",
+        "|---|---|---|",
     ]
-    each = ", ".join(f"{value:+.2f}" for value in told)
-    return (
-        f"Rank correlation (Spearman) of promised value and success over all snapshots of a seed: {each}; "
-        f"mean {np.mean(told):+.2f}."
-    )
+    for name, what in FORETELLERS.items():
+        told = [
+            rank_correlation([s[name] for s in snapshots], [s["successes"] / s["episodes"] for s in snapshots])
+            for snapshots in seeds.values()
+        ]
+        lines.append(f"| {what} | {', '.join(f'{value:+.2f}' for value in told)} | {np.mean(told):+.2f} |")
+    return lines

@@ -43,6 +43,7 @@ def main(options: Options) -> None:
     """Runs the benchmark."""
     for peer in contestants.PEERS:
         contestants.prepare(peer)
+    load = os.getloadavg()[0]
     measured = Measured()
     runs = [(critic, None) for critic in flop.ATOMS]
     runs += [(critic, peer) for peer in contestants.PEERS for critic in peer.critics]
@@ -60,10 +61,10 @@ def main(options: Options) -> None:
     tables = page.tables(measured)
     print(tables)
     if options.out:
-        files.write_atomically(options.out, f"{_preamble(options)}\n{tables}")
+        files.write_atomically(options.out, f"{_preamble(options, load)}\n{tables}")
 
 
-def _preamble(options: Options) -> str:
+def _preamble(options: Options, load: float) -> str:
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                   if line.startswith("model name")), platform.machine())  # fmt: skip
     pins = "; ".join(f"{peer.label}: Python {peer.python}, {' '.join(peer.requirements)}" for peer in contestants.PEERS)
@@ -71,10 +72,12 @@ def _preamble(options: Options) -> str:
 # Speed of offline learners
 
 - Command: `python -m benchmarks.learners {" ".join(sys.argv[1:])}`
-- Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}; machine: {os.cpu_count()} cores ({model}), no GPU
+- Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}; machine: {os.cpu_count()} cores ({model}), no GPU;
+  load average at the start: {load:.1f}
 - CRR (exp, m = 4), batch {flop.BATCH}, 3x256 networks, observation {flop.OBSERVATION}, action {flop.ACTION};
   medians of {options.rounds} rounds, each run a fresh process
-- Ours: `armchair train crr` with its metrics, TensorBoard and checkpoints. The peers only step, and write nothing
+- Ours: `armchair train crr` with its metrics, TensorBoard and checkpoints; oneDNN {contestants.onednn()}, as in the
+  matrix products. The peers only step, and write nothing; of Acme's TensorFlow, oneDNN is as it comes
 - A step's work, and so its share of the limit, counts the matrix products alone, for everybody as for ours
 - {pins}
 """

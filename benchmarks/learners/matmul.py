@@ -1,8 +1,10 @@
 """The limit: 256x256 matrix products in TensorFlow, two at a time, and nothing else. Prints GFLOP/s."""
 
 import argparse
+import os
 import time
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does for its users; before TensorFlow comes
 import tensorflow as tf
 
 from pipeline import threads

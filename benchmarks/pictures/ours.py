@@ -1,9 +1,11 @@
 """Ours: the reward model's encoder with one linear output, or a step of CRR from pictures; prints frames a second."""
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does for its users; before TensorFlow comes
 import numpy as np
 import sonnet as snt
 import tensorflow as tf

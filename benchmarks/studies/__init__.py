@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +20,9 @@ from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
 from robot.versions import machine
+
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+os.environ.setdefault(_ONEDNN, "1")  # as `armchair` does; TensorFlow is imported after this, and children inherit it
 
 
 def key(cell: Any, version: int) -> str:
@@ -108,6 +112,7 @@ def once(
     result = {
         "cell": dataclasses.asdict(cell), "version": version, **make(work),  # type: ignore[call-overload]
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
+        "onednn": "off" if os.environ[_ONEDNN] == "0" else "on",
     }  # fmt: skip
     files.write_atomically(path, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(work)
@@ -124,10 +129,11 @@ def read(cells: Iterable[Cell], results: Path) -> list[tuple[Cell, dict[str, Any
 
 
 def when_and_where(results: Iterable[dict[str, Any]]) -> str:
-    """A line on the days on which results were made, and the machines."""
-    made = [(result["date"], result["machine"]) for result in results] or [("–", "–")]
-    dates, machines = (sorted(set(column)) for column in zip(*made, strict=True))
-    return f"- Date: {' to '.join(dict.fromkeys((dates[0], dates[-1])))}; machine: {'; '.join(machines)}"
+    """A line on the days on which results were made, the machines, and whether TensorFlow used oneDNN."""
+    made = [(r["date"], r["machine"], r.get("onednn", "not recorded")) for r in results] or [("–", "–", "–")]
+    dates, machines, onednn = (sorted(set(column)) for column in zip(*made, strict=True))
+    day = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"- Date: {day}; machine: {'; '.join(machines)}; oneDNN: {', '.join(onednn)}"
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -22,7 +22,7 @@ class FqeLearner(CriticLearner):
 
     METRICS: ClassVar[Mapping[str, str]] = {
         "critic_loss": "cross-entropy in nats, or half the squared error; falls at first, then follows the targets",
-        "q": "mean value of the logged actions",
+        "q": "mean value of the logged actions; at most the largest possible return",
         "critic_gradient_norm": "before clipping; below the clip (40)",
     }
 

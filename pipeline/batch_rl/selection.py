@@ -30,20 +30,35 @@ from pipeline.networks import Normaliser
 _FUSED = 100  # updates a call
 
 
+METRICS: Mapping[str, str] = {
+    "value": "discounted return from the first state of an episode, by fitted Q evaluation; within what rewards can "
+    "give, and comparable within one ranking only",
+    "low": "lower end of its 95 % bootstrap interval over the episodes; where two overlap, the order may be chance",
+    "high": "upper end of that",
+    "td_error": "mean size of r + gamma d Q(s', pi(s')) - Q(s, a); some per cent of `value`. Near it, the value means "
+    "nothing; small, it proves nothing",
+    "action_gap": "mean Q(s, pi(s)) less that of an action logged in another state; above 0. At 0 no action matters, "
+    "below it the policy's are worse than others",
+    "predicted": "mean return of the policy's own episodes in the store, the undiscounted sum of the reward model's "
+    "rewards; between 0 and their length. None: the rewards are no model's, or none of these episodes is annotated",
+    "predicted_low": "lower end of its 95 % bootstrap interval over these episodes",
+    "predicted_high": "upper end of that",
+}
+"""What the data say of a policy, and where that should be."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What the data say of a policy."""
+    """The `METRICS` of a policy."""
 
     policy: Path
     policy_id: str
     step: int  # of its training
-    value: float  # discounted return from the first state of an episode, by fitted Q evaluation
-    low: float  # 95 % bootstrap interval of the value over the episodes
+    value: float
+    low: float
     high: float
-    td_error: float  # mean size of r + gamma d Q(s', pi(s')) - Q(s, a): large, and the value is not to be trusted
-    action_gap: float  # mean Q(s, pi(s)) less that of an action logged in another state: 0, and no action matters
-    # Of the policy's own episodes in the store: mean return (the undiscounted sum of rewards) by the reward model, with
-    # its interval. None: the rewards are no model's, or none of these episodes is annotated.
+    td_error: float
+    action_gap: float
     predicted: float | None
     predicted_low: float | None
     predicted_high: float | None
@@ -66,6 +81,12 @@ def find_policies(runs: Sequence[Path]) -> list[Path]:
     if not found:
         raise ArmchairError("no policy to rank: give folders that `armchair train` wrote")
     return found
+
+
+def see_pictures(runs: Sequence[Path]) -> bool:
+    """Whether any of the policies does, so that estimates of them do, too. Raises ArmchairError as `find_policies`."""
+    cards = [export.load_card(path, "policy") for path in find_policies(runs)]
+    return any(spec.is_image for card in cards for spec in export.card_inputs(card).values())
 
 
 def rank(config: SelectConfig) -> list[Score]:

@@ -23,6 +23,7 @@ _WARNINGS: Mapping[str, tuple[float, str]] = {
     ),
     "policy_gradient_norm": (1e-8, "the policy's gradient is dead. Lower its learning rate and begin again"),
     "critic_gradient_norm": (1e-8, "the critic's gradient is dead. Lower its learning rate and begin again"),
+    "value_gradient_norm": (1e-8, "the state value's gradient is dead. Lower the critic's rate and begin again"),
 }
 """Name of a metric -> what it should exceed, and what to think and do where it does not."""
 

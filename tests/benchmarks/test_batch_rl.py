@@ -22,7 +22,7 @@ def test_no_method_is_left_out():
 def _write(folder, row, seed, outcomes):
     """(promised value, successes) of each snapshot."""
     snapshots = [
-        {"step": 10 * n, "value": value, "successes": successes, "episodes": 100}
+        {"step": 10 * n, "value": value, "td_error": -value, "action_gap": 1.0, "successes": successes, "episodes": 100}
         for n, (value, successes) in enumerate(outcomes, start=1)
     ]
     cell = Cell("lift_green", row, seed)
@@ -43,7 +43,10 @@ def test_the_page_tells_what_the_results_say(tmp_path):
     assert last.startswith("60 % (53 to 67)") and each == "50, 70"
     assert best.startswith("75 %")  # 70 and 80
     assert chosen.startswith("65 %")  # 70 and 60
-    assert "of a seed: +1.00, -1.00; mean +0.00." in text
+    assert "| promised value | +1.00, -1.00 | +0.00 |" in text
+    assert "| TD error | -1.00, +1.00 | +0.00 |" in text
+    assert "| action gap | +0.00, +0.00 | +0.00 |" in text  # all are equal
+    assert "CRR+" not in text
 
 
 def test_the_page_compares_what_was_changed_on_the_same_seeds(tmp_path):

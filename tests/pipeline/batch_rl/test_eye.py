@@ -24,6 +24,7 @@ from pipeline.batch_rl.config import (
     EyeConfig,
     FqeConfig,
     IqlConfig,
+    MemoryConfig,
     PolicyConfig,
     SelectConfig,
     Td3BcConfig,
@@ -43,6 +44,11 @@ CONFIGS = {
     "td3_bc": Td3BcConfig(layer_sizes=(16,), critic=TWINS, eye=EYE),
     "iql": IqlConfig(policy=POLICY, critic=TWINS, eye=EYE),
 }  # fmt: skip
+MEMORY = MemoryConfig(size=4, sequence=2)
+CONFIGS |= {  # the second is the agent of the reward-sketching paper
+    "crr_memory": dataclasses.replace(CRR, memory=MEMORY),
+    "d4pg_memory": dataclasses.replace(CONFIGS["d4pg"], memory=MEMORY),
+}
 
 
 def _observation(seed: int, lead: tuple[int, ...] = (8,)) -> Observation:
@@ -57,9 +63,21 @@ def _feed(step: tf.Tensor) -> Batch:
     return Batch(_observation(0), action, reward, tf.ones(8), _observation(1))
 
 
+def _stretches(step: tf.Tensor) -> SequenceBatch:
+    """Four stretches of two transitions, one of them of one."""
+    rng = np.random.default_rng(2)
+    mask = np.ones((2, 4), bool)
+    mask[1, 1] = False
+    action, reward = (tf.constant(rng.uniform(0, 1, size), tf.float32) for size in ((2, 4, 2), (2, 4)))
+    reached = tf.constant(np.repeat([[1], [2]], 4, 1), tf.int32)
+    inside = tf.constant(mask, tf.float32)
+    return SequenceBatch(_observation(0, (3, 4)), action, reward * inside, inside, reached, tf.constant(mask))
+
+
 def _learner(config):
     tf.random.set_seed(0)
-    return trainer._LEARNERS[type(config)](config, _feed, 3, 2, 0, PICTURES)
+    feed = _stretches if config.memory.size else _feed
+    return trainer._LEARNERS[type(config)](config, feed, 3, 2, 0, PICTURES)
 
 
 class TestEye:
@@ -150,11 +168,11 @@ def test_learners_see_shifted_pictures():
     assert len(fingerprints) == 2
 
 
-@pytest.mark.parametrize("name", ["crr", "d4pg", "td3_bc", "iql"])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "bc"])
 def test_what_follows_is_seen_by_the_target_eye(name):
     """Whatever the eye that learns makes of the next pictures, targets do not change; with the other eye they do."""
     learner = _learner(dataclasses.replace(CONFIGS[name], target_period=10))
-    batch = SequenceBatch.of(_feed(tf.constant(0)))
+    batch = _stretches(tf.constant(0)) if name.endswith("memory") else SequenceBatch.of(_feed(tf.constant(0)))
     before = learner._foresee(batch).numpy()
     for variable in learner.eye.trainable_variables:
         variable.assign_add(tf.ones_like(variable))

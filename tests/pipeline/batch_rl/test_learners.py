@@ -16,6 +16,7 @@ from datasets.sequences import SequenceBatch
 from pipeline import export
 from pipeline.batch_rl import trainer
 from pipeline.batch_rl.config import (
+    AdvantageMode,
     BcConfig,
     CriticConfig,
     CrrConfig,
@@ -293,6 +294,27 @@ class TestCrr:
             b = bc.update(SequenceBatch.of(_batch()), tf.constant(step, tf.int64), key)
             assert float(a["policy_loss"]) == float(b["policy_loss"])
         assert export.fingerprint(crr.policy.variables) == export.fingerprint(bc.policy.variables)
+
+    @pytest.mark.parametrize("weight", [WeightMode.EXP, WeightMode.BINARY])
+    @pytest.mark.parametrize("mode", AdvantageMode)
+    def test_actions_are_weighed_as_configured(self, mode, weight):
+        """By hand, from what the critic makes of the logged actions, and of those that the policy suggests."""
+        tf.random.set_seed(0)
+        config = dataclasses.replace(CRR, advantage=mode, weight=weight, beta=0.1)
+        learner = CrrLearner(config, lambda step: None, 2, 1, 0)
+        batch, key = _batch(), tf.constant([0, 1], tf.int64)
+        made, _ = learner.policy(batch.observation)
+        actions = made.sample(config.samples, tf.random.split(key, 2)[1])
+        suggested = learner.critic.values(batch.observation, actions).numpy()  # [B, m]
+        reduce = {AdvantageMode.MEAN: np.mean, AdvantageMode.MAX: np.max, AdvantageMode.MIN: np.min}[mode]
+        q = learner.critic.mean(learner.critic(batch.observation, batch.action)).numpy()
+        better = q - reduce(suggested, 1)
+        f = np.exp(better / 0.1) if weight is WeightMode.EXP else np.float32(better > 0)
+        expected = {"advantage": better.mean(), "weight": f.mean(), "weight_deviation": f.std()}
+        expected["policy_loss"] = -np.mean(f * made.log_prob(batch.action))
+        metrics = learner.update(SequenceBatch.of(batch), tf.constant(0, tf.int64), key)
+        for name, value in expected.items():
+            assert float(metrics[name]) == pytest.approx(value, rel=1e-4, abs=1e-6)
 
     def test_the_critic_learns_nothing_from_the_policy_s_loss(self):
         """With equal critics, the critic's update is the same whatever the policy's loss is."""

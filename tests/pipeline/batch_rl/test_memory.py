@@ -110,57 +110,102 @@ def _stretches() -> SequenceBatch:
     )  # fmt: skip
 
 
-def test_recurrent_crr_is_unrolled_as_its_paper_s_code_does_it():
-    """Step by step, as in Acme's recurrent CRR: empty states at the start, samples judged from the state before the
-    step, target networks that never see the first observation.
-    """
-    config = dataclasses.replace(CONFIGS["crr"], critic=CriticConfig((32,), atoms=11), memory=MemoryConfig(size=16))
+def _learner(name: str, sees_all: bool):
+    """With a policy that does something, and targets that differ from what they are copies of."""
+    critic = CriticConfig((32,), atoms=11)
+    memory = MemoryConfig(size=16, target_sees_all=sees_all)
+    config = dataclasses.replace(CONFIGS[name], critic=critic, memory=memory)
     tf.random.set_seed(0)
-    learner = CrrLearner(config, lambda step: None, 2, 1, 0)
-    for variable in (*learner._target_policy.variables, *learner._target_critic.variables):
-        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, (3, 4)))
-    batch, key = _stretches(), tf.constant([5, 6], tf.int64)
-    for_target, for_policy = tf.unstack(tf.random.split(key, 2))
+    learner = trainer._LEARNERS[type(config)](config, lambda step: None, 2, 1, 0)
+    for seed, module in enumerate((learner.policy, learner._target_policy, learner._target_critic)):
+        for variable in module.variables:
+            variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, (3, seed)))
+    return learner
 
-    def body(critic, step, state, action):
-        hidden, after = critic._body(tf.concat([batch.observation[step], action], -1), state)
+
+class _Unrolled:
+    """Step by step, as in Acme's recurrent CRR: empty states at the start, target networks that never see the first
+    observation, unless they are to see all. What is made of each step, rows of stretches one after the other.
+    """
+
+    def __init__(self, learner, batch: SequenceBatch, sees_all: bool):
+        self._valid = batch.mask.numpy().ravel()
+        predicted, before, following, own, after = [], [], [], [], []
+        critic_state = tf.zeros((5, 32))
+        target_state, policy_state, target_policy_state = critic_state, None, None
+        if sees_all:
+            target_state = self._step(learner._target_critic, batch, 0, target_state)[1]
+            _, target_policy_state = learner._target_policy(batch.observation[0])
+        for t in range(1, 5):
+            if t > 1:
+                target_state = self._step(learner._target_critic, batch, t - 1, target_state)[1]
+            before.append(critic_state)
+            q, critic_state = self._step(learner.critic, batch, t - 1, critic_state)
+            predicted.append(q)
+            made, target_policy_state = learner._target_policy(batch.observation[t], target_policy_state)
+            following.append(made)
+            after.append(target_state)
+            made, policy_state = learner.policy(batch.observation[t - 1], policy_state)
+            own.append(made)
+        self.predicted, self.before, self.after = (self.rows(parts) for parts in (predicted, before, after))
+        self.following, self.own = self._made(following), self._made(own)
+        self.seen, self.led = self.rows(list(batch.observation[:-1])), self.rows(list(batch.observation[1:]))
+        self.action = self.rows(list(batch.action))
+        self._reward, self._discount = (self.rows(list(part)) for part in (batch.reward, batch.discount))
+
+    def rows(self, parts) -> np.ndarray:
+        """Those that belong to a transition."""
+        return np.concatenate([np.asarray(part) for part in parts])[self._valid]
+
+    def critic_loss(self, learner, action) -> float:
+        """If these actions follow."""
+        bootstrapped = learner._target_critic(self.led, action, self.after)
+        target = losses.project(learner.critic.atoms, tf.nn.softmax(bootstrapped), self._reward, GAMMA * self._discount)
+        return float(losses.critic_loss(self.predicted, target))
+
+    def _made(self, parts):
+        if isinstance(parts[0], GaussianMixture):
+            return GaussianMixture(*(self.rows(part) for part in zip(*parts, strict=True)))
+        return self.rows(parts)
+
+    @staticmethod
+    def _step(critic, batch, t, state):
+        hidden, after = critic._body(tf.concat([batch.observation[t], batch.action[t]], -1), state)
         return critic._head(hidden), after
 
-    predicted, before, following, mixtures, judged = [], [], [], [], []
-    critic_state = target_state = policy_state = target_policy_state = None
-    for t in range(1, 5):
-        if t > 1:
-            _, target_state = body(learner._target_critic, t - 1, target_state, batch.action[t - 1])
-        before.append(tf.zeros((5, 32)) if critic_state is None else critic_state)
-        q, critic_state = body(learner.critic, t - 1, critic_state, batch.action[t - 1])
-        predicted.append(q)
-        mixture, target_policy_state = learner._target_policy(batch.observation[t], target_policy_state)
-        following.append((mixture, tf.zeros((5, 32)) if target_state is None else target_state))
-        mixture, policy_state = learner.policy(batch.observation[t - 1], policy_state)
-        mixtures.append(mixture)
-    valid = batch.mask.numpy().ravel()
 
-    def rows(parts):
-        return np.concatenate([np.asarray(part) for part in parts])[valid]
-
-    made = GaussianMixture(*(rows(part) for part in zip(*(m for m, _ in following), strict=True)))
-    action = made.sample(1, for_target)[:, 0]
-    observed = rows(list(batch.observation[1:]))
-    bootstrapped = learner._target_critic(observed, action, rows([state for _, state in following]))
-    target = losses.project(
-        learner.critic.atoms, tf.nn.softmax(bootstrapped), rows(list(batch.reward)), GAMMA * rows(list(batch.discount))
-    )
-    critic_loss = losses.critic_loss(rows(predicted), target)
-    made = GaussianMixture(*(rows(part) for part in zip(*mixtures, strict=True)))
-    sampled = made.sample(config.samples, for_policy)
-    judged = learner.critic.values(rows(list(batch.observation[:-1])), sampled, rows(before))
-    advantage = losses.advantage(config.advantage, learner.critic.mean(rows(predicted)), judged)
+@pytest.mark.parametrize("sees_all", [False, True])
+def test_recurrent_crr_is_unrolled_as_its_paper_s_code_does_it(sees_all):
+    """Samples are judged from the state before the step."""
+    learner, batch, key = _learner("crr", sees_all), _stretches(), tf.constant([5, 6], tf.int64)
+    config, unrolled = learner._config, _Unrolled(learner, batch, sees_all)
+    for_target, for_policy = tf.unstack(tf.random.split(key, 2))
+    critic_loss = unrolled.critic_loss(learner, unrolled.following.sample(1, for_target)[:, 0])
+    judged = learner.critic.values(unrolled.seen, unrolled.own.sample(config.samples, for_policy), unrolled.before)
+    advantage = losses.advantage(config.advantage, learner.critic.mean(unrolled.predicted), judged)
     weight = losses.weights(config.weight, advantage, config.beta, config.cap)
-    policy_loss = losses.weighted_imitation_loss(made.log_prob(rows(list(batch.action))), weight)
+    policy_loss = losses.weighted_imitation_loss(unrolled.own.log_prob(unrolled.action), weight)
     metrics = learner.update(batch, tf.constant(1, tf.int64), key)
-    assert float(metrics["critic_loss"]) == pytest.approx(float(critic_loss), rel=1e-5)
+    assert float(metrics["critic_loss"]) == pytest.approx(critic_loss, rel=1e-5)
     assert float(metrics["policy_loss"]) == pytest.approx(float(policy_loss), rel=1e-4)
     assert float(metrics["advantage"]) == pytest.approx(float(tf.reduce_mean(advantage)), abs=1e-5)
+
+
+@pytest.mark.parametrize("sees_all", [False, True])
+def test_recurrent_d4pg_is_unrolled_alike(sees_all):
+    """The slope that the policy follows is taken in the critic's state before the step."""
+    learner, batch = _learner("d4pg", sees_all), _stretches()
+    unrolled = _Unrolled(learner, batch, sees_all)
+    critic_loss = unrolled.critic_loss(learner, unrolled.following)
+    action = tf.constant(unrolled.own)
+    with tf.GradientTape() as tape:
+        tape.watch(action)
+        value = learner.critic.mean(learner.critic(unrolled.seen, action, unrolled.before))
+    slope = tf.reduce_mean(tf.norm(tape.gradient(value, action), axis=-1))
+    metrics = learner.update(batch, tf.constant(1, tf.int64), tf.constant([5, 6], tf.int64))
+    assert float(metrics["critic_loss"]) == pytest.approx(critic_loss, rel=1e-5)
+    assert float(metrics["policy_loss"]) == pytest.approx(-float(tf.reduce_mean(value)), rel=1e-5)
+    assert float(metrics["action_gradient_norm"]) == pytest.approx(float(slope), rel=1e-4)
 
 
 def test_what_lies_beyond_an_episode_s_end_teaches_nothing():

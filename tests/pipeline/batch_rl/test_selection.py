@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -11,6 +12,7 @@ from armchair import cli
 from datasets import testing
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import ArraySpec
+from datasets.feeds import Transitions
 from datasets.predictions import write_predictions
 from datasets.query import Query
 from datasets.store import Store
@@ -90,6 +92,45 @@ def test_the_best_policy_comes_first(store, run):
     assert 0 <= left.value < right.value <= 10
     assert right.action_gap > 0.2 > -0.2 > left.action_gap  # it gains by going right, and loses by going left
     assert all(score.td_error < 1 for score in scores)
+
+
+def test_td_error_and_action_gap_are_summed_up_by_hand():
+    """On a ring of four states, an action above 0 goes forward; the log mostly does as the policy that is judged.
+
+    What the critic makes of each state and action is a table, and every transition is looked up in it.
+    """
+    policy, rng, count = np.float32([-1, 1, 1, -1]), np.random.default_rng(0), 800
+    states, actions = [0], []
+    for _ in range(count):
+        likely = policy[states[-1]] * (1 if rng.random() < 0.8 else -1)
+        actions.append(float(likely * rng.choice([0.5, 1.0])))
+        states.append((states[-1] + (1 if actions[-1] > 0 else -1)) % 4)
+    seen, chosen, frame = np.eye(4, dtype=np.float32)[states], policy[states][:, None], np.arange(count, dtype=np.int32)
+    data = Transitions(
+        {"state": seen}, frame, frame + 1, np.float32(actions)[:, None], np.float32([0, 0.2, 0, 1])[states[1:]],
+        np.float32(rng.random(count) < 0.9), np.zeros(count, np.int32), ("walk",), {},
+    )  # fmt: skip
+    config = SelectConfig((), Path("store"), "ring", steps=300, batch_size=64, method=METHOD)
+    frames = np.concatenate([seen, chosen], 1)
+    learner = selection._fit(config, data, frames, "the estimate", lambda count: None)
+    card = {"policy_id": "p", "step": 1}
+    score = selection._score(Path("p"), card, learner, data, seen, chosen, np.zeros(0), config)
+
+    def value(state: int, action: float) -> float:
+        one = np.eye(4, dtype=np.float32)[[state]]
+        return float(learner.value(one, np.float32([[action]]), np.zeros((1, 0), np.float32))[0])
+
+    table = {(s, a): value(s, a) for s in range(4) for a in (-1.0, -0.5, 0.5, 1.0)}
+    own = [table[s, policy[s]] for s in states]
+    errors = [
+        abs(data.reward[t] + METHOD.gamma * data.discount[t] * own[t + 1] - table[states[t], actions[t]])
+        for t in range(count)
+    ]
+    assert score.td_error == pytest.approx(np.mean(errors), rel=1e-4)
+    gaps = [own[t] - np.mean([table[states[t], action] for action in actions]) for t in range(count)]
+    of_logged = np.mean([own[t] - table[states[t], actions[t]] for t in range(count)])
+    assert score.action_gap == pytest.approx(np.mean(gaps), rel=0.15)  # which other action it is, chance decides
+    assert score.action_gap > 1.5 * of_logged > 0
 
 
 def test_the_same_question_has_the_same_answer(store, run):

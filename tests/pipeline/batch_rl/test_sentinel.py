@@ -57,6 +57,7 @@ def test_what_is_not_finite(value):
         ("action_gradient_norm", "do not depend on the action"),
         ("policy_gradient_norm", "the policy's gradient is dead"),
         ("critic_gradient_norm", "the critic's gradient is dead"),
+        ("value_gradient_norm", "the state value's gradient is dead"),
     ],
 )
 def test_a_training_that_goes_nowhere_is_told_once(name, diagnosis):

@@ -24,10 +24,12 @@ from pipeline.batch_rl.config import (
     D4pgTraining,
     IqlConfig,
     IqlTraining,
+    MemoryConfig,
     PolicyConfig,
     Td3BcConfig,
     Td3BcTraining,
 )  # fmt: skip
+from pipeline.batch_rl.crr import CrrLearner
 from pipeline.metrics import read_metrics
 
 POLICY = PolicyConfig(layer_sizes=(16, 16), components=2)
@@ -55,6 +57,13 @@ def _crr(store: Store, out, **changes) -> CrrTraining:
     return CrrTraining(**(options | changes))
 
 
+def _crr_memory(store: Store, out, **changes) -> CrrTraining:
+    config = _crr(store, out)
+    return dataclasses.replace(
+        config, **{"method": dataclasses.replace(config.method, memory=MemoryConfig(4, 3))} | changes
+    )
+
+
 def _d4pg(store: Store, out, **changes) -> D4pgTraining:
     method = D4pgConfig(layer_sizes=(16, 16), critic=CriticConfig((16, 16), 11), n_step=3, target_period=7)
     options = SMALL | {"store": store.root, "out": out, "method": method, "query": "task_id=lift_green"}
@@ -73,7 +82,7 @@ def _iql(store: Store, out, **changes) -> IqlTraining:
     return IqlTraining(**(options | changes))
 
 
-TRAININGS = {"bc": _bc, "crr": _crr, "d4pg": _d4pg, "td3_bc": _td3_bc, "iql": _iql}
+TRAININGS = {"bc": _bc, "crr": _crr, "crr_memory": _crr_memory, "d4pg": _d4pg, "td3_bc": _td3_bc, "iql": _iql}
 
 
 def _numbers(out) -> list[dict[str, float]]:
@@ -84,14 +93,15 @@ def _numbers(out) -> list[dict[str, float]]:
 @pytest.mark.parametrize("name", TRAININGS)
 class TestEveryTraining:
     def test_leaves_what_it_promises(self, name, store, tmp_path):
-        policy = trainer.train(TRAININGS[name](store, tmp_path))
+        config = TRAININGS[name](store, tmp_path)
+        policy = trainer.train(config)
         assert policy == tmp_path / "last"
         assert [line["step"] for line in read_metrics(tmp_path)] == [5, 10, 15, 20, 25]
         assert sorted(p.name for p in (tmp_path / "snapshots").iterdir()) == ["00000020"]
         assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["00000025"]
         restored, card = export.load_model(policy, "policy")
         assert card["step"] == 25 and card["task_id"] == "lift_green"
-        assert card["policy_id"] == f"{name}-{card['model_hash'][:8]}"
+        assert card["policy_id"] == f"{config.name}-{card['model_hash'][:8]}"
         assert card["config"]["seed"] == 0 and card["dataset"]["episodes"] == (8 if name == "bc" else 6)
         assert sorted(card["inputs"]) == ["gripper/grasp", "sawyer/joints/angle"]  # no privileged pose
         frame = {k: np.zeros((3, *v.shape), v.dtype) for k, v in export.card_inputs(card).items()}
@@ -138,6 +148,22 @@ class TestEveryTraining:
         with pytest.raises(ArmchairError, match=r"training diverged: policy_loss is nan at step 5; lower the learning"):
             trainer.train(config)
         assert not (tmp_path / "last").exists() and not (tmp_path / "checkpoints").exists()
+
+
+def test_values_above_all_that_rewards_can_give_stop_it(store, tmp_path, monkeypatch):
+    """Rewards are 0 or 1, and the learner's own values begin within what these can give."""
+    learn = CrrLearner.run
+
+    def run(self, count):
+        return learn(self, count) | ({"q": 106.0} if self.step >= 10 else {})
+
+    monkeypatch.setattr(CrrLearner, "run", run)
+    wanted = "training diverged: the mean value is 106 at step 10, but returns lie between 0 and 100; lower"
+    with pytest.raises(ArmchairError, match=wanted):
+        trainer.train(_crr(store, tmp_path, checkpoint_every=5))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["00000005"]  # from before that
+    assert [line["step"] for line in read_metrics(tmp_path)] == [5, 10]
+    assert not (tmp_path / "last").exists()
 
 
 def _train_slowly(config) -> None:
