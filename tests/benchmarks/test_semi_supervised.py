@@ -208,6 +208,7 @@ def test_mistakes_are_one_sentence(options, said, tmp_path):
     assert ran.returncode == 1 and said in ran.stderr and "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_study_runs_from_nothing_to_its_page(tmp_path):
     ran = study("smoke", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), cwd=ROOT)
     assert ran.returncode == 0, ran.stderr

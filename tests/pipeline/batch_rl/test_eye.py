@@ -122,7 +122,9 @@ class TestEye:
             assert all(map(any, places)) and len({place.index(True) for place in places}) > 1
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "memory" in name else []) for name in CONFIGS]
+)
 class TestEveryLearner:
     def test_teaches_its_eye(self, name):
         learner = _learner(CONFIGS[name])

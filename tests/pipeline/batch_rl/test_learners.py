@@ -47,7 +47,7 @@ TWINS = dataclasses.replace(SCALAR, twin=True)
 TD3_BC = Td3BcConfig(layer_sizes=(32, 32), critic=TWINS, target_rate=0.1, **RATES)
 IQL = IqlConfig(policy=POLICY, critic=TWINS, expectile=0.9, target_rate=0.05, **RATES)
 CRR_PLUS = dataclasses.replace(
-    CRR, critic=dataclasses.replace(TWINS, expectile=0.7), samples=50, target_period=1, target_rate=0.05
+    CRR, critic=dataclasses.replace(TWINS, expectile=0.7), samples=10, target_period=1, target_rate=0.05
 )
 CONFIGS = {
     "bc": BC, "crr": CRR, "crr_scalar": dataclasses.replace(CRR, critic=SCALAR), "crr_plus": CRR_PLUS,

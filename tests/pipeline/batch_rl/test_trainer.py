@@ -90,7 +90,9 @@ def _numbers(out) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "steps_per_second"} for line in read_metrics(out)]
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "memory" in name else []) for name in TRAININGS]
+)
 class TestEveryTraining:
     def test_leaves_what_it_promises(self, name, store, tmp_path):
         config = TRAININGS[name](store, tmp_path)
