@@ -156,6 +156,20 @@ def test_mistakes_are_one_sentence_before_anything_runs(home, root, tmp_path):
     assert not (root / "rewards").exists() and not (tmp_path / "nowhere").exists()
 
 
+def test_each_picture_is_decoded_once_for_all_models(home, root, tmp_path, monkeypatch):
+    decode, decoded = video.decode_frames, []
+
+    def counted(encoded):
+        decoded.append(len(encoded))
+        return decode(encoded)
+
+    monkeypatch.setattr(video, "decode_frames", counted)
+    other = _save(tmp_path / "model2", model_id="rm2", seed=5)
+    summary = annotate(AnnotateConfig(root, (home / "model", other)))
+    assert (summary.rated, summary.models) == (40, 2)
+    assert len(decoded) == 40 and sum(decoded) == summary.frames
+
+
 def test_other_weights_need_another_name(home, root, tmp_path):
     annotate(AnnotateConfig(root, (home / "model",)))
     shards = _side_shards(root)
