@@ -6,19 +6,20 @@
 #   make check                 lint, format, types, import contract, docstrings
 #   make bench                 quality and cost: the scripts in benchmarks/ (about an hour)
 #   make bench-feeds           of these, how fast training batches come, and how fast from other formats (5 minutes)
+#   make bench-store           the store at a million episodes, and what jobs cost (an hour)
 #   make bench-learners        training speed beside other libraries (half an hour; some GB of downloads once)
 #   make bench-pictures        speed of models from pictures beside PyTorch and JAX (ten minutes; some GB of downloads once)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-arm test-tools check format bench bench-feeds bench-learners bench-pictures clean
+.PHONY: help setup demo test test-slow test-arm test-tools check format bench bench-feeds bench-store bench-learners bench-pictures clean
 
 PRESET ?= default
 READY := .venv/.ready
 BIN := .venv/bin
 
 help:
-	@sed -n '2,10s/^# \{0,1\}//p' Makefile
+	@sed -n '2,11s/^# \{0,1\}//p' Makefile
 
 setup: $(READY)
 
@@ -57,6 +58,12 @@ bench: $(READY)
 
 bench-feeds: $(READY)
 	@$(BIN)/python benchmarks/feeds.py
+
+bench-store: $(READY)
+	@$(BIN)/python benchmarks/annotate.py
+	@$(BIN)/python benchmarks/jobs.py
+	@$(BIN)/python benchmarks/store_queries.py --episodes 1000000
+	@$(BIN)/python benchmarks/store_adds.py
 
 bench-learners: $(READY)
 	@$(BIN)/python -m benchmarks.learners

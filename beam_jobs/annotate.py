@@ -31,7 +31,7 @@ from beam_jobs.config import AnnotateConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import video
 from datasets.console import print_facts
-from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError
+from datasets.errors import ArmchairError, BadEpisodeError, SpecMismatchError, blamed_on
 from datasets.features import ArraySpec
 from datasets.predictions import write_predictions
 from datasets.store import EpisodeRow, Store
@@ -60,7 +60,8 @@ class Rated:
 
     block: Block
     values: Mapping[str, Mapping[str, np.ndarray]]  # model id -> episode id -> float32[T]
-    problems: Mapping[str, str]  # episode id -> why it cannot be rated
+    problems: Mapping[str, str]  # episode id -> why it cannot be read
+    nonsense: Mapping[str, Mapping[str, str]]  # episode id -> model id -> what that says of it instead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +92,8 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
       options: Beam's; by default FnApiRunner in this process.
 
     Raises:
-      ArmchairError: if store or models cannot be used at all, the query selects nothing, or a model needs what some
-        selected episodes do not have. Single bad episodes do not raise: see the summary.
+      ArmchairError: if store or models cannot be used at all, the query selects nothing, a model needs what some
+        selected episodes do not have, or one can rate none of them. Single bad episodes do not raise: see the summary.
     """
     folders = tuple(folder.absolute() for folder in config.model)
     config = dataclasses.replace(config, store=config.store.absolute(), model=folders)
@@ -121,6 +122,10 @@ def annotate(config: AnnotateConfig, options: PipelineOptions | None = None) -> 
             notes.require(row.episode_id for row in todo)
         rated = [entry for entry in notes.entries.values() if entry["outcome"] == _RATED]
         bad = [entry for entry in notes.entries.values() if entry["outcome"] == _BAD]
+    for model_id in cards:
+        told = [entry["nonsense"][model_id] for entry in bad if model_id in entry["nonsense"]]
+        if told and not store.predicted_ids(model_id):
+            raise ArmchairError(f"{told[0]}, and nothing better for any other: train it again")
     return Summary(
         rated=len(rated),
         frames=sum(entry["weight"] for entry in rated),
@@ -218,6 +223,8 @@ class RewardModelHandler(ModelHandler[Block, Rated, Models]):
         names = frozenset(name for model_id in raters for name in models[model_id][1])
         read = functools.partial(_read_frames, _store(self._config.store), names)
         problems = {}
+        nonsense: dict[str, dict[str, str]] = collections.defaultdict(dict)
+        values: dict[str, dict[str, np.ndarray]] = collections.defaultdict(dict)
         for row, episode in _read_ahead(read, block.rows):
             try:
                 frames = episode.result()
@@ -226,7 +233,14 @@ class RewardModelHandler(ModelHandler[Block, Rated, Models]):
                 continue
             for rater in raters.values():
                 rater.add(row.episode_id, frames)
-        return Rated(block, {model_id: rater.finish() for model_id, rater in raters.items()}, problems)
+        for model_id, rater in raters.items():
+            for episode_id, curve in rater.finish().items():
+                if ((curve >= 0) & (curve <= 1)).all():  # not NaN either
+                    values[model_id][episode_id] = curve
+                else:
+                    told = f"model {model_id} gives {curve.min():g} to {curve.max():g} for {episode_id}, not 0 to 1"
+                    nonsense[episode_id][model_id] = told
+        return Rated(block, values, problems, nonsense)
 
 
 @functools.lru_cache(maxsize=1)
@@ -236,13 +250,14 @@ def _store(root: Path) -> Store:
 
 def _read_frames(store: Store, names: Collection[str], row: EpisodeRow) -> dict[str, np.ndarray]:
     """What models look at: name -> [T, ...], pictures decoded. Raises BadEpisodeError."""
-    episode = store.read(row)
-    if episode.num_steps != row.num_steps:
-        raise BadEpisodeError(
-            f"{row.path} has {episode.num_steps} steps, not {row.num_steps} as indexed: verify the store"
-        )
     specs = store.spec(row.dataset).observation
-    return {name: _frames(episode.observation[name], name, specs[name]) for name in names}
+    with blamed_on(row.path):
+        episode = store.read(row)
+        if episode.num_steps != row.num_steps:
+            raise BadEpisodeError(
+                f"{row.path} has {episode.num_steps} steps, not {row.num_steps} as indexed: verify the store"
+            )
+        return {name: _frames(episode.observation[name], name, specs[name]) for name in names}
 
 
 def _frames(stored: np.ndarray, name: str, spec: ArraySpec) -> np.ndarray:
@@ -293,22 +308,14 @@ class Rater:
                 self._flush()
 
     def finish(self) -> dict[str, np.ndarray]:
-        """Episode id -> float32[T].
-
-        Raises:
-          ArmchairError: if the model gave something else than numbers in [0, 1].
-        """
+        """Episode id -> float32[T]: whatever the model gave."""
         if self._filled:
             for buffer in self._batch.values():
                 buffer[self._filled :] = 0
             self._flush()
         values = np.concatenate([*self._values, np.zeros(0, np.float32)])
         ends = np.cumsum([*self._lengths.values()], dtype=int)
-        rated = dict(zip(self._lengths, np.split(values, ends)[: len(ends)], strict=True))
-        for episode_id, curve in rated.items():
-            if not ((curve >= 0) & (curve <= 1)).all():  # NaN too
-                raise ArmchairError(f"the model gives {curve.min()} to {curve.max()} for {episode_id}: train it again")
-        return rated
+        return dict(zip(self._lengths, np.split(values, ends)[: len(ends)], strict=True))
 
     def _flush(self) -> None:
         self._values.append(self._predict(self._batch).numpy())
@@ -328,11 +335,11 @@ class _Write(beam.DoFn):
     def process(self, rated: Rated) -> None:
         with self._writer.tells_fatal():
             for model_id, values in rated.values.items():
-                if values:
-                    self._write(model_id, rated.block.name, values)
+                self._write(model_id, rated.block.name, values)
         for row in rated.block.rows:
-            if problem := rated.problems.get(row.episode_id):
-                self._writer.write(row.episode_id, _BAD, row.num_steps, problem=problem)
+            nonsense = rated.nonsense.get(row.episode_id, {})
+            if problem := rated.problems.get(row.episode_id) or "; ".join(nonsense.values()):
+                self._writer.write(row.episode_id, _BAD, row.num_steps, problem=problem, nonsense=nonsense)
             else:
                 self._writer.write(row.episode_id, _RATED, row.num_steps)
 
@@ -361,8 +368,8 @@ def main(config: AnnotateConfig, options: PipelineOptions) -> None:
     summary.print()
     if summary.problems:
         raise ArmchairError(
-            f"{len(summary.problems)} episodes could not be rated, all others were: run `armchair store verify --store "
-            f"{config.store}`"
+            f"{len(summary.problems)} episodes could not be rated, all others were: run `armchair validate --store "
+            f"{config.store}` to see whether their files are damaged"
         )
 
 

@@ -12,7 +12,7 @@ id are told. One that cannot be taken in goes to the store's quarantine with the
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
@@ -23,7 +23,7 @@ from beam_jobs.config import IngestConfig
 from beam_jobs.options import beam_options, run_as_script
 from datasets import features, validate
 from datasets.console import print_facts
-from datasets.errors import ArmchairError, BadEpisodeError, SameStepsError, SpecMismatchError, StoreError
+from datasets.errors import ArmchairError, BadEpisodeError, SameStepsError, SpecMismatchError, StoreError, blamed_on
 from datasets.mapping import NO_MAPPING, LogMapping, apply, load_mapping, unmapped
 from datasets.readers.base import Log, Reading
 from datasets.readers.logs import open_logs
@@ -93,13 +93,23 @@ def _check_fits(log: Log, config: IngestConfig, mapping: LogMapping) -> None:
         spec = None  # no store, or no dataset of this name yet
     if spec is None and mapping == NO_MAPPING:
         return
-    readable = (reading.episode for file in log.files() for reading in log.read(file) if reading.episode)
+    readable = (reading.episode for file in log.files() for reading in _read(log, file) if reading.episode)
     first = next(readable, None)
     if first is not None and features.step_spec(apply(mapping, first)) != spec and spec is not None:
         raise SpecMismatchError(
             f"{config.store} has a dataset {dataset!r} with other observations or actions than {log}: name another one "
             "with --dataset"
         )
+
+
+def _read(log: Log, file: Path) -> Iterator[Reading]:
+    """As the log reads. Where its reader meets what it did not foresee, the rest of the file is one bad episode."""
+    rest = f"the rest of {file}"
+    try:
+        with blamed_on(rest):
+            yield from log.read(file)
+    except BadEpisodeError as error:
+        yield Reading(rest, None, (str(error),))
 
 
 class _IngestFile(beam.DoFn):
@@ -116,7 +126,7 @@ class _IngestFile(beam.DoFn):
     def process(self, item: tuple[int, str]) -> None:
         log = self._logs[item[0]]
         with self._writer.tells_fatal():
-            for reading in log.read(Path(item[1])):
+            for reading in _read(log, Path(item[1])):
                 self._take_in(reading, self._config.dataset or log.name)
             self._writer.write(_all_of(item[1]), _READ, 0)
 
@@ -127,9 +137,10 @@ class _IngestFile(beam.DoFn):
         sketches, outcome, copy_of = 0, _QUARANTINED, ""
         if reading.episode is not None:
             try:
-                episode = apply(self._mapping, reading.episode)
-                if self._config.repair:
-                    episode, repairs = validate.repair(episode)
+                with blamed_on(reading.where):
+                    episode = apply(self._mapping, reading.episode)
+                    if self._config.repair:
+                        episode, repairs = validate.repair(episode)
                 outcome = str(self._store.add(episode, dataset, self._config.keep_duplicates))
                 if outcome == _ADDED:
                     remarks = [str(warning) for warning in validate.validate(episode).warnings]

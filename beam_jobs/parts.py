@@ -21,7 +21,7 @@ from beam_jobs.options import beam_options
 from datasets import files
 from datasets.console import print_facts
 from datasets.episode import Episode
-from datasets.errors import ArmchairError, BadEpisodeError
+from datasets.errors import ArmchairError, BadEpisodeError, blamed_on
 from datasets.features import StepSpec
 from datasets.reward_source import RewardKind, RewardSource, reward_function
 from datasets.store import EpisodeRow, Store
@@ -237,7 +237,8 @@ class _Reader:
     def _read(self) -> Episode:
         number, row = self._next, self._rows[self._next]
         self._next += 1
-        episode = self._store.read(row)
+        with blamed_on(row.path):
+            episode = self._store.read(row)
         self._notes.write(row.episode_id, _WRITTEN, row.num_steps)
         if self._rewards is None:
             return episode

@@ -19,6 +19,7 @@ from beam_jobs.config import StatsConfig
 from beam_jobs.options import run_as_script
 from beam_jobs.parts import Summary
 from datasets import video
+from datasets.errors import BadEpisodeError
 from datasets.features import StepSpec
 from datasets.store import EpisodeRow, Store
 from datasets.writers.statistics import StatisticsWriter, read_statistics
@@ -67,19 +68,24 @@ def write_card(out: Path, store: Store, rows: Sequence[EpisodeRow], query: str) 
     report.heading("Pictures")
     cameras = tuple(name for name, spec in store.spec(rows[0].dataset).observation.items() if spec.is_image)
     if cameras:
-        report.videos(_clips(out, store, rows, cameras))
+        report.videos(_clips(report, out, store, rows, cameras))
     report.heading("Numbers")
     report.figure(_histograms(sample), "Distribution of each number over a sample of frames, a colour a column.")
     report.table(("field", "column", "mean", "std", "min", "1 %", "median", "99 %", "max"), _lines(told["fields"]), "")
     return report.write(out / "card.html")
 
 
-def _clips(out: Path, store: Store, rows: Sequence[EpisodeRow], cameras: Sequence[str]) -> list[Video]:
+def _clips(report: Report, out: Path, store: Store, rows: Sequence[EpisodeRow], cameras: Sequence[str]) -> list[Video]:
+    """Some episodes' videos. The numbers of one with a broken picture count all the same, so the page tells."""
     clips = []
     for number in sorted({0, len(rows) // 2, len(rows) - 1})[:_CLIPS]:
         row = rows[number]
         path = out / "videos" / f"{row.episode_id}.mp4"
-        video.episode_to_mp4(store.read(row), path, cameras)
+        try:
+            video.episode_to_mp4(store.read(row), path, cameras)
+        except BadEpisodeError as error:
+            report.text(f"Of {row.episode_id} there is no video: {error}.")
+            continue
         clips.append(Video(path, f"{row.episode_id}: {row.task_id or 'unknown task'}, {row.verdict}"))
     return clips
 

@@ -22,7 +22,7 @@ from beam_jobs.options import beam_options, run_as_script
 from datasets import catalogue, files
 from datasets import validate as rules
 from datasets.console import print_facts
-from datasets.errors import ArmchairError, BadEpisodeError
+from datasets.errors import ArmchairError, BadEpisodeError, blamed_on
 from datasets.store import EpisodeRow, Store
 from datasets.validate import Problem, Severity
 
@@ -111,13 +111,14 @@ class _Look(beam.DoFn):
 
 def _problems(store: Store, row: EpisodeRow) -> Iterator[Problem]:
     try:
-        if catalogue.checksum(row.path) != row.checksum:
-            yield Problem(Severity.ERROR, str(row.path), "is not as it was written", "restore it from a copy")
-        episode = store.read(row)
+        with blamed_on(row.path):
+            if catalogue.checksum(row.path) != row.checksum:
+                yield Problem(Severity.ERROR, str(row.path), "is not as it was written", "restore it from a copy")
+            found = rules.validate(store.read(row), every_picture=True).problems
     except (OSError, BadEpisodeError) as error:
         yield Problem(Severity.ERROR, str(row.path), str(error).removeprefix(f"{row.path} "))
         return
-    yield from rules.validate(episode, every_picture=True).problems
+    yield from found
 
 
 def main(config: ValidateConfig, options: PipelineOptions) -> None:

@@ -8,7 +8,7 @@ default architecture with random weights, then times, in turns: a bare loop (rea
 the job in one process, and the job in two worker processes. Each process has one core, so that the last tells how the
 job scales over processes; beside it, what one process does with all cores, through TensorFlow's own threads. Prints
 frames/s and their ratios; the time to start the workers (each imports TensorFlow and Beam) counts. Expect some 20
-minutes for 100,000 frames and 3 rounds on two cores. We want: one process >= 0.7 of the bare loop, two >= 1.5 of one.
+minutes for 100,000 frames and 3 rounds on two cores. We want: one process >= 0.8 of the bare loop, two >= 1.6 of one.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """What each job costs a thousand frames, and what that makes of the largest logs that there are.
 
 ```
-python benchmarks/jobs.py                   # some ten minutes; writes docs/results/jobs.md
+python benchmarks/jobs.py                   # some quarter of an hour; writes docs/results/jobs.md
 ```
 Makes three stores of synthetic episodes whose pictures have the sizes of known logs and about their bytes, and runs
 every job on each, in turns, in a process with one core. Counts processor time of the job alone, without start-up and
@@ -28,7 +28,8 @@ _ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "1", "CUDA_VISIBLE_DEVICES": "",
     "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1",
 }  # fmt: skip
-_JOBS = ("ingest", "validate", "annotate", "stats", "export rlds", "export lerobot")
+_JOBS = ("ingest", "validate", "annotate", "stats", "export rlds", "export lerobot", "export robomimic", "export mp4")
+_WORKED = "annotate"  # the job whose arithmetic is shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +59,14 @@ class Log:
     episodes: int
     steps: int
     source: str  # of these numbers
+    kilobytes: float | None = None  # a frame, where it lies; None: not known
 
 
 LOGS = (
     Log(
         "Sketchy", "five cameras", 74_600, 180,
         "at most 746 archives of 100 episodes; 5.0 TB at 373 kB a frame are some 180 frames an episode",
+        373,
     ),
     Log(
         "Open X-Embodiment", "one camera", 1_000_000, 40,
@@ -211,9 +214,9 @@ def main(config: Config) -> None:
 
 _HEAD = """# What jobs cost
 
-`python benchmarks/jobs.py --rounds {rounds}`, {date}, {cores} cores ({processor}), {memory:.0f} GiB, no GPU; one core
-for each job. Medians of the rounds, and in brackets the least and the most. Read the ratios: absolute rates differ
-between machines, and between days.
+`python benchmarks/jobs.py --rounds {rounds}` (with the store's others: `make bench-store`), {date}, {cores} cores
+({processor}), {memory:.0f} GiB, no GPU; one core for each job. Medians of the rounds, and in brackets the least and the
+most. Read the ratios: absolute rates differ between machines, and between days.
 
 ## A thousand frames
 """
@@ -236,6 +239,9 @@ page, which costs the same whatever the log's size; annotating rates 128 frames 
 _LOG = """
 **{name}**: {source}.
 {episodes:,} episodes x {steps} frames = {millions:.1f} million frames, as *{kind}*: {terabytes:.2f} TB.
+{remark}
+To {worked}: {frames:,} frames x {thousand:.2f} s / 1,000 frames = {seconds:,.0f} core-seconds; / 3,600 =
+{core_hours:,.0f} core-hours; / {cores} cores = {hours:,.1f} hours; x ${price} = ${dollars:,.0f}.
 
 | job | core-hours | hours of one machine | of 100 machines | dollars | GB/s read by 100 machines |
 |---|---|---|---|---|---|
@@ -268,10 +274,15 @@ def _page(config: Config, measured: dict[tuple[str, str], list[tuple[float, int,
     for log in LOGS:
         kind = next(k for k in KINDS if k.name == log.kind)
         frames = log.episodes * log.steps
-        size = frames * read[kind.name] / (kind.episodes * kind.steps)
+        a_frame = read[kind.name] / (kind.episodes * kind.steps)
+        size = frames * a_frame
+        thousand = round(1e3 * cost[kind.name, _WORKED], 2)  # as it is told, so that the arithmetic can be done again
+        busy = frames * thousand / 1e3
         page += _LOG.format(
             name=log.name, episodes=log.episodes, steps=log.steps, millions=frames / 1e6, source=log.source,
-            kind=kind.name, terabytes=size / 1e12,
+            kind=kind.name, terabytes=size / 1e12, remark=_remark(log, a_frame / 1e3), worked=_WORKED,
+            frames=frames, thousand=thousand, seconds=busy, core_hours=busy / 3600, cores=_CORES,
+            hours=busy / 3600 / _CORES, price=_PRICE, dollars=busy / 3600 / _CORES * _PRICE,
         )  # fmt: skip
         for job in _JOBS:
             core_hours = frames * cost[kind.name, job] / 3600
@@ -281,6 +292,17 @@ def _page(config: Config, measured: dict[tuple[str, str], list[tuple[float, int,
                 f"| {size / 1e9 / (hours / 100 * 3600):.1f} |\n"
             )
     return page
+
+
+def _remark(log: Log, kilobytes: float) -> str:
+    """What a frame's bytes that are not those of the measured ones mean for the numbers; empty: nothing."""
+    if log.kilobytes is None:
+        return ""
+    return (
+        f"Its archives take {log.kilobytes:.0f} kB a frame on disk, the episodes measured here {kilobytes:.0f} kB for "
+        f"as many pixels:\nof the bytes, and of the time to copy them, there may be {log.kilobytes / kilobytes:.2f} "
+        "times as much; decoding and rating go by pixels.\n"
+    )
 
 
 if __name__ == "__main__":

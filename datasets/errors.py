@@ -4,6 +4,9 @@ Each message is one sentence that says what is wrong, where, and what to do. The
 message alone, without a traceback, and exits with status 2.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 
 class ArmchairError(Exception):
     """Anything a user can mend: a wrong path, a corrupt record, a model for another camera, an empty query."""
@@ -36,3 +39,25 @@ class LengthError(StoreError):
 
 class SpecMismatchError(ArmchairError):
     """A model, a dataset and an environment that do not speak of the same observations or actions."""
+
+
+@contextlib.contextmanager
+def blamed_on(record: object) -> Iterator[None]:
+    """Makes a BadEpisodeError of whatever goes wrong inside the block, which does nothing but read one record.
+
+    Readers and decoders meet more in a damaged record than they foresee, and one of millions must not stop a job. What
+    the machine lacks, memory or a storage that answers (an OSError with a number), is no record's fault, and passes.
+
+    Args:
+      record: what messages call it.
+    """
+    try:
+        yield
+    except (ArmchairError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise BadEpisodeError(
+            f"{record} cannot be read ({type(error).__name__}: {error}): restore it from a copy, or leave it out"
+        ) from error

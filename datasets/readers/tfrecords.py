@@ -15,7 +15,7 @@ import tensorflow as tf
 from crcmod import predefined
 
 from datasets.episode import Episode
-from datasets.errors import BadEpisodeError
+from datasets.errors import BadEpisodeError, blamed_on
 from datasets.readers.base import Reading
 
 _HEADER = struct.Struct("<QI")  # length, checksum of the length
@@ -62,16 +62,19 @@ def readings(path: Path, read: Callable[[bytes, str], Episode]) -> Iterator[Read
 
     Args:
       path: of the file.
-      read: an episode from a record's bytes and where it is; raises BadEpisodeError.
+      read: an episode from a record's bytes and where it is; what it raises is a problem of that record alone.
     """
     for record in read_all(path):
         where = f"{path}#{record.number}"
         try:
             if record.problem:
                 raise BadEpisodeError(record.problem)
-            yield Reading(where, read(record.content, where), record=record.content)
+            with blamed_on(where):
+                episode = read(record.content, where)
         except BadEpisodeError as error:
             yield Reading(where, None, (str(error),), record.content)
+        else:
+            yield Reading(where, episode, record=record.content)
 
 
 def _is_compressed(path: Path) -> bool:

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -27,9 +28,9 @@ INPUTS = {CAMERA: ArraySpec((16, 16, 3), "uint8"), "sawyer/joints/angle": ArrayS
 
 
 class _Model(tf.Module):
-    """The sigmoid of a random projection of pictures and numbers; `toil` makes it slow."""
+    """A random projection of pictures and numbers, squashed into [0, 1]; `toil` makes it slow."""
 
-    def __init__(self, inputs=INPUTS, seed=0, toil=0, broken=False):
+    def __init__(self, inputs=INPUTS, seed=0, toil=0, squash=tf.sigmoid):
         super().__init__()
         sizes = {k: int(np.prod(v.shape)) for k, v in inputs.items()}
         self.weights = {
@@ -42,7 +43,7 @@ class _Model(tf.Module):
             value = tf.add_n([flat[k] @ self.weights[k] for k in sorted(flat)])[:, 0]  # [B]
             start = [self.busy.value()]
             (same,) = tf.while_loop(lambda _: True, lambda x: [x @ self.busy], start, maximum_iterations=toil)
-            return tf.sigmoid(value) * (np.nan if broken else same[0, 0])
+            return squash(value) * same[0, 0]
 
         self.predict = tf.function(predict, input_signature=export.input_signature(inputs))
 
@@ -155,6 +156,20 @@ def test_mistakes_are_one_sentence_before_anything_runs(home, root, tmp_path):
     assert not (root / "rewards").exists() and not (tmp_path / "nowhere").exists()
 
 
+def test_each_picture_is_decoded_once_for_all_models(home, root, tmp_path, monkeypatch):
+    decode, decoded = video.decode_frames, []
+
+    def counted(encoded):
+        decoded.append(len(encoded))
+        return decode(encoded)
+
+    monkeypatch.setattr(video, "decode_frames", counted)
+    other = _save(tmp_path / "model2", model_id="rm2", seed=5)
+    summary = annotate(AnnotateConfig(root, (home / "model", other)))
+    assert (summary.rated, summary.models) == (40, 2)
+    assert len(decoded) == 40 and sum(decoded) == summary.frames
+
+
 def test_other_weights_need_another_name(home, root, tmp_path):
     annotate(AnnotateConfig(root, (home / "model",)))
     shards = _side_shards(root)
@@ -164,9 +179,36 @@ def test_other_weights_need_another_name(home, root, tmp_path):
 
 
 def test_a_model_that_gives_nonsense_writes_nothing(root, tmp_path):
-    with pytest.raises(ArmchairError, match="the model gives nan"):
-        annotate(AnnotateConfig(root, (_save(tmp_path / "broken", broken=True),)))
+    broken = _save(tmp_path / "broken", squash=lambda value: value * np.nan)
+    with pytest.raises(ArmchairError, match=r"model rm gives nan to nan for .*, and nothing better for any other"):
+        annotate(AnnotateConfig(root, (broken,)))
     assert _side_shards(root) == {} and Store.open(root).predicted_ids("rm") == set()
+
+
+def test_an_episode_that_a_model_cannot_rate_is_told_and_left_out(root, tmp_path, capsys):
+    """Its numbers are huge, which one of two models minds; the others of its block are rated."""
+    store, angles = Store.open(root), {"sawyer/joints/angle": ArraySpec((7,), "float32")}
+    episode = testing.make_episode(99)
+    huge = episode.observation | {"sawyer/joints/angle": np.full((5, 7), 1e30, np.float32)}
+    store.add(dataclasses.replace(episode, observation=huge), "fake")
+    # The sane one's sigmoid makes a 0 or a 1 of anything.
+    sane, wild = _save(tmp_path / "sane", angles, "sane"), _save(tmp_path / "wild", angles, "wild", squash=_thousandth)
+    assert cli.main(["annotate", "--store", str(root), "--model", str(sane), str(wild)]) == 2
+    told = capsys.readouterr()
+    assert "40 episodes" in told.out and "fake-99: model wild gives " in told.out
+    assert "1 episodes could not be rated, all others were" in told.err
+    assert len(store.predicted_ids("sane")) == 41
+    assert store.predicted_ids("wild") == store.predicted_ids("sane") - {"fake-99"}
+    again = annotate(AnnotateConfig(root, (sane, wild)))  # what it has rated before still speaks for the model
+    assert (again.rated, again.already, [name for name, _ in again.problems]) == (0, 40, ["fake-99"])
+    module, _ = export.load_model(wild, "reward_model")
+    for row in store.query(Query(exclude=("fake-99",))):
+        expected = module.predict({k: store.read(row).observation[k] for k in angles})
+        np.testing.assert_allclose(store.predictions("wild")[row.episode_id], expected, rtol=1e-5)
+
+
+def _thousandth(value):
+    return tf.abs(value) / 1000
 
 
 def test_a_corrupt_episode_is_told_and_left_out(home, root, capsys):
@@ -181,6 +223,18 @@ def test_a_corrupt_episode_is_told_and_left_out(home, root, capsys):
     assert bad.episode_id in told.out and "39 episodes" in told.out
     assert "1 episodes could not be rated, all others were" in told.err and "Traceback" not in told.err
     assert len(store.predictions("rm")) == 39 and bad.episode_id not in store.predictions("rm")
+
+
+def test_an_error_that_nobody_foresaw_is_the_episodes(home, root, monkeypatch):
+    read = Store.read
+
+    def stumble(self, row):
+        return read(self, row) if row.episode_id != "fake-20" else [].pop()
+
+    monkeypatch.setattr(Store, "read", stumble)
+    summary = annotate(AnnotateConfig(root, (home / "model",)))
+    assert (summary.rated, [name for name, _ in summary.problems]) == (39, ["fake-20"])
+    assert "IndexError" in summary.problems[0][1]
 
 
 def test_killed_and_started_again_equals_uninterrupted(tmp_path):

@@ -190,9 +190,9 @@ class TestEveryEngine:
         assert _tree(tmp_path / "there") == _tree(tmp_path / "alone")
 
     def test_stats(self, home, engine, tmp_path):
-        alone = stats(StatsConfig(home / "whole", tmp_path / "alone"))
-        there = stats(StatsConfig(home / "whole", tmp_path / "there"), beam_options(engine))
-        assert there == alone
+        alone = stats(StatsConfig(home / "store", tmp_path / "alone"))
+        there = stats(StatsConfig(home / "store", tmp_path / "there"), beam_options(engine))
+        assert there == alone and len(alone.problems) == 1
         assert (tmp_path / "there/stats.json").read_text() == (tmp_path / "alone/stats.json").read_text()
 
     def test_validate(self, home, engine):

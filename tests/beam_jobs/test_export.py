@@ -297,6 +297,18 @@ class TestJob:
         assert tfds.builder_from_directory(os.fspath(tmp_path / "out")).info.splits["train"].num_examples == 5
         assert cli.main(arguments) == 2  # done before, and said again
 
+    def test_an_error_that_nobody_foresaw_is_the_episodes(self, store, tmp_path, small_parts, monkeypatch):
+        read = Store.read
+
+        def stumble(self, row):
+            return read(self, row) if row.episode_id != "fake-4" else [].pop()
+
+        monkeypatch.setattr(Store, "read", stumble)
+        summary = export(ExportConfig(store.root, tmp_path / "out", Format.RLDS))
+        ((name, problem),) = summary.problems
+        assert (name, summary.episodes) == ("fake-4", COUNT - 1) and "IndexError" in problem
+        assert len(read_back(tmp_path / "out")) == COUNT - 1
+
     @pytest.mark.parametrize("kind", [Format.MP4, Format.ROBOMIMIC, Format.LEROBOT])
     def test_an_episode_with_a_broken_picture_is_left_out_and_told(self, store, tmp_path, kind):
         episode = testing.make_episode(50)

@@ -23,6 +23,7 @@ from beam_jobs.options import beam_options
 from datasets import features, testing, validate
 from datasets.errors import ArmchairError, SpecMismatchError, StoreError
 from datasets.query import Query
+from datasets.readers import rlds
 from datasets.readers.base import Defaults
 from datasets.rewards import RewardSequence
 from datasets.shards import ShardDirectory
@@ -97,6 +98,35 @@ def test_bad_episodes_are_quarantined_and_the_others_kept(tmp_path, capsys):
     reasons = sorted(path.read_text() for path in (store / "quarantine").glob("*.json"))
     assert len(reasons) == 2 and "log-train.tfrecord-00003#0" in "".join(reasons)
     assert len(list((store / "quarantine").glob("*.record"))) == 2
+
+
+def test_an_error_that_no_reader_foresaw_is_the_records(tmp_path, monkeypatch):
+    _record(tmp_path / "log", [testing.make_episode(seed) for seed in range(4)])
+    to_episode = rlds.to_episode
+
+    def stumble(parsed, layout, where, defaults):
+        return to_episode(parsed, layout, where, defaults) if "00002" not in where else [].pop()
+
+    monkeypatch.setattr(rlds, "to_episode", stumble)
+    summary = ingest(IngestConfig((tmp_path / "log",), tmp_path / "store"))
+    assert (summary.added, summary.quarantined) == (3, 1) and "IndexError" in summary.problems[0][1]
+    assert len(list((tmp_path / "store" / "quarantine").glob("*.record"))) == 1
+
+
+def test_a_reader_that_fails_costs_the_rest_of_its_file(tmp_path, monkeypatch):
+    _record(tmp_path / "log", [testing.make_episode(seed) for seed in range(4)])
+    read = rlds.RldsLog.read
+
+    def fail(self, file):
+        yield from read(self, file)
+        if "00002" in file.name:
+            raise IndexError("of what comes next")
+
+    monkeypatch.setattr(rlds.RldsLog, "read", fail)
+    summary = ingest(IngestConfig((tmp_path / "log",), tmp_path / "store"))
+    assert (summary.added, summary.quarantined) == (4, 1)
+    ((where, what),) = summary.problems
+    assert where.startswith("the rest of") and where.endswith("00002") and "of what comes next" in what
 
 
 def test_repairs_can_be_refused(tmp_path):

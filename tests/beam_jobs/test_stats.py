@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from armchair import cli
 from beam_jobs.config import StatsConfig
@@ -11,6 +12,7 @@ from beam_jobs.stats import stats
 from datasets import testing
 from datasets.errors import ArmchairError
 from datasets.query import Query
+from datasets.shards import read_record
 from datasets.store import Store
 from datasets.writers import statistics
 
@@ -109,6 +111,19 @@ def test_a_damaged_episode_is_left_out_and_told(store, tmp_path, small_parts):
     summary = stats(StatsConfig(store.root, tmp_path / "out"))
     assert [episode_id for episode_id, _ in summary.problems] == [row.episode_id]
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["episodes"] == COUNT - 1
+
+
+def test_a_broken_picture_costs_a_video_and_is_told(store, tmp_path):
+    row = store.query(Query())[-1]
+    episode = store.read(row)
+    record = read_record(row.path)
+    start = record.index(episode.observation["pixels/basket_front_left"][1])
+    row.path.unlink()
+    with tf.io.TFRecordWriter(str(row.path)) as writer:
+        writer.write(record[:start] + bytes(20) + record[start + 20 :])
+    assert stats(StatsConfig(store.root, tmp_path / "out")).problems == ()
+    page = (tmp_path / "out" / "card.html").read_text()
+    assert page.count("<video") == 2 and f"Of {row.episode_id} there is no video: the picture of frame" in page
 
 
 def test_several_kinds_of_episodes_are_told(store, tmp_path):

@@ -10,6 +10,7 @@ from armchair import cli
 from beam_jobs.config import ValidateConfig
 from beam_jobs.validate import validate
 from datasets import testing, video
+from datasets import validate as rules
 from datasets.errors import StoreError
 from datasets.query import Query
 from datasets.shards import read_record
@@ -71,6 +72,18 @@ def test_lost_and_cut_files_are_told_and_the_others_looked_at(store):
     assert summary.bad == 2 and summary.episodes == 7
     told = {f.episode_id for f in summary.findings if f.problem.severity is Severity.ERROR}
     assert told == {rows[0].episode_id, rows[3].episode_id}
+
+
+def test_an_error_that_nobody_foresaw_is_the_episodes(store, monkeypatch):
+    look = rules.validate
+
+    def stumble(episode, every_picture):
+        return look(episode, every_picture) if episode.metadata.episode_id != "fake-2" else [].pop()
+
+    monkeypatch.setattr(rules, "validate", stumble)
+    summary = validate(ValidateConfig(store.root))
+    assert (summary.episodes, summary.bad) == (7, 1)
+    assert [f.episode_id for f in summary.findings if "IndexError" in f.problem.what] == ["fake-2"]
 
 
 def test_episodes_in_a_bucket(tmp_path):
