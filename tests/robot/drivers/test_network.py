@@ -77,6 +77,7 @@ def test_nothing_moves_before_a_person_clears_it_though_the_cable_is_in_again(st
 
 def test_the_episode_is_on_disk_and_marked(story):
     folder, _ = story
-    (episode,) = recorded(Path(folder) / "log", "franka")
-    assert not validate(episode).errors
+    episode, cleared = recorded(Path(folder) / "log", "franka")
+    assert not validate(episode).errors and not validate(cleared).errors
     assert "stopped" in episode.metadata.tags and episode.num_steps > pulled_cable.STEPS
+    assert cleared.metadata.tags == "interrupted" and cleared.num_steps == pulled_cable.STEPS + 1
