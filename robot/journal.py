@@ -33,7 +33,7 @@ from robot.limits import Reason
 from robot.safety import Executed
 
 _OBSERVATION, _PICTURE, _EXTRA, _EXECUTED = "observation/", "picture/", "extra/", "executed/"
-_SUFFIX = ".journal"
+SUFFIX = ".journal"
 
 
 class Journal:
@@ -42,7 +42,7 @@ class Journal:
     def __init__(self, folder: Path, metadata: EpisodeMetadata):
         """Raises OSError if it cannot be written, as all methods do (or tf.errors.OpError)."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{metadata.episode_id}{_SUFFIX}"
+        self._path = folder / f"{metadata.episode_id}{SUFFIX}"
         self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._file = tf.io.TFRecordWriter(os.fspath(self._path))
@@ -77,7 +77,7 @@ def left_behind(folder: Path) -> Iterator[list[Left]]:
     """Yields the journals whose processes are gone; they are removed when the block ends without an error."""
     with contextlib.ExitStack() as locks:
         found = {}
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
             with contextlib.suppress(FileNotFoundError, BlockingIOError):  # gone meanwhile; under way
                 file = locks.enter_context(path.open("rb"))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,6 +32,7 @@ from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import JPEG_QUALITY, ArraySpec, StepSpec, deserialize, serialize, spec_of, step_spec
 from datasets.shards import ShardDirectory, read_records
+from robot.journal import SUFFIX as JOURNAL
 from robot.journal import Journal, left_behind
 from robot.versions import version_of
 
@@ -68,6 +69,17 @@ def dataset_path(directory: Path | str, dataset_name: str) -> Path:
 def recorded(directory: Path | str, dataset_name: str) -> Iterator[Episode]:
     """Every episode of a recorded dataset, oldest first; none if nothing was recorded yet."""
     return _episodes(dataset_path(directory, dataset_name))
+
+
+def adopt(source: Path) -> None:
+    """Makes episodes of what recorders that were killed have left in `source`: datasets, one of them, or its version.
+
+    Raises:
+      ArmchairError: they cannot be written; their journals stay.
+    """
+    for folder in {*source.glob("journal"), *source.glob("*/journal"), *source.parent.glob("journal")}:
+        if any(folder.glob(f"*{JOURNAL}")):
+            EpisodeBackend(folder.parent.parent, folder.parent.name)
 
 
 def _episodes(path: Path) -> Iterator[Episode]:

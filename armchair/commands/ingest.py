@@ -30,7 +30,10 @@ def main(args: list[str]) -> None:
         return
     config, flags = parse(IngestConfig, args, "armchair ingest")
     from beam_jobs import ingest
+    from robot.record import adopt
 
+    for source in config.source:
+        adopt(source)
     ingest.main(config, beam_options(flags))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from armchair.cli import main
 from datasets import schema
 from datasets.episode import Episode
+from datasets.query import Query
+from datasets.store import Store
 from datasets.validate import validate
 from robot import record as record_module
 from robot.drivers.environment import RobotConfig, RobotEnvironment
@@ -170,6 +174,20 @@ play(env, 8)
 play(env, 5)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+@pytest.mark.parametrize("below", ["", "arm", "arm/1.0.0"])
+def test_ingesting_takes_in_what_was_left(tmp_path, below):
+    for count in (STEPS, 3):
+        recorder = record(arm(), tmp_path, "arm")
+        play(recorder, count)
+        if count == STEPS:
+            recorder.close()
+    _, left = left_by(recorder, tmp_path)
+    shutil.copytree(tmp_path / "arm" / "1.0.0", left / "arm" / "1.0.0")
+    assert main(["ingest", "--source", str(left / below), "--store", str(tmp_path / "store")]) == 0
+    rows = Store.open(tmp_path / "store").query(Query())
+    assert sorted(row.num_steps for row in rows) == [4, STEPS + 1] and journals(left) == []
 
 
 def test_a_killed_recorder_loses_nothing(tmp_path):
