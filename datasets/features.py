@@ -45,12 +45,18 @@ class StepSpec:
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"a/b": x}` -> `{"a": {"b": x}}`."""
+    """`{"a/b": x}` -> `{"a": {"b": x}}`.
+
+    Raises:
+      BadEpisodeError: if a name lies within another, as `a/b` in `a`, which has a value of its own.
+    """
     nested: dict[str, Any] = {}
     for name, value in flat.items():
         *parents, leaf = name.split("/")
         node = nested
-        for parent in parents:
+        for depth, parent in enumerate(parents, 1):
+            if (above := "/".join(parents[:depth])) in flat:
+                raise BadEpisodeError(f"{name!r} cannot lie within {above!r}, a field itself: rename one by a mapping")
             node = node.setdefault(parent, {})
         node[leaf] = value
     return nested

@@ -20,6 +20,7 @@ from datasets.errors import BadEpisodeError
 from datasets.readers.base import NO_DEFAULTS, Defaults, Log, Reading
 
 _SUFFIXES = (".hdf5", ".h5", ".hdf")
+_JPEG = b"\xff\xd8\xff"  # each begins like that
 _NAMED = 12  # members of an unknown file that its problem lists
 
 
@@ -189,12 +190,27 @@ def group(parent: h5py.Group, name: str, where: object) -> h5py.Group:
 
 
 def values(dataset: h5py.Dataset, where: object, rows: slice = slice(None)) -> np.ndarray:
-    """Rows of an array: numbers in the machine's byte order, or object[T] of str. Raises BadEpisodeError at damage."""
+    """Rows of an array: numbers in the machine's byte order, or object[T] of str, or of JPEG's bytes.
+
+    Raises:
+      BadEpisodeError: at damage.
+    """
     with telling(where):
         read = dataset[rows]
         if h5py.check_string_dtype(dataset.dtype):
             return np.array([text.decode() for text in read], object)
+        if holds_jpeg(dataset):
+            return np.array([picture.tobytes() for picture in read], object)
         return read.astype(read.dtype.newbyteorder("="), copy=False)
+
+
+def holds_jpeg(dataset: h5py.Dataset) -> bool:
+    """Whether rows are encoded pictures: of various lengths, or by chance of one. Raises BadEpisodeError at damage."""
+    varies = dataset.ndim == 1 and h5py.check_vlen_dtype(dataset.dtype) == np.uint8
+    if not varies and (dataset.ndim, dataset.dtype) != (2, np.uint8):
+        return False
+    with telling(f"{dataset.file.filename}#{dataset.name}"):
+        return len(dataset) > 0 and bool(dataset[0].tobytes().startswith(_JPEG))
 
 
 def attributes(item: h5py.Group, where: object) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Minari's datasets: `data/main_data.hdf5` with a group `episode_N` each, and `metadata.json` beside it.
 
 An episode has one observation more than actions, as ours has. Spaces may be nested: those of a dictionary are groups,
-those of a tuple are groups with members `_index_0`, `_index_1`; names are joined by `/`. Older files (0.4) say in
-attributes what newer ones (0.5) say in metadata.json. See github.com/Farama-Foundation/Minari.
+those of a tuple are groups with members `_index_0`, `_index_1`; names are joined by `/`. Pictures are arrays, or JPEG
+(0.5.3), which is kept as it is. Older files (0.4) say in attributes what newer ones (0.5) say in metadata.json. See
+github.com/Farama-Foundation/Minari.
 """
 
 import contextlib

@@ -239,6 +239,8 @@ def _why_not(dataset: h5py.Dataset) -> str:
         return "is a single value"
     if h5py.check_string_dtype(dataset.dtype):
         return "holds several texts a step" if dataset.ndim > 1 else ""
+    if hdf5.holds_jpeg(dataset):
+        return ""
     if dataset.dtype.kind not in "biuf":
         return f"holds {dataset.dtype} instead of numbers or text"
     shape = dataset.shape

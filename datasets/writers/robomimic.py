@@ -21,7 +21,7 @@ import numpy as np
 
 from datasets import files, video
 from datasets.episode import Episode
-from datasets.errors import ArmchairError
+from datasets.errors import ArmchairError, BadEpisodeError
 from datasets.features import StepSpec
 from datasets.store import EpisodeRow
 from datasets.writers.base import Part, flat_names
@@ -73,11 +73,10 @@ class RobomimicWriter:
 def _write_demo(demo: h5py.Group, episode: Episode) -> int:
     """Returns the number of transitions."""
     for name, flat in flat_names(episode.observation, "_"):
-        array = episode.observation[name]
-        frames = video.decode_frames(array) if name in episode.image_keys else array  # [T, ...]
-        demo[f"obs/{flat}"], demo[f"next_obs/{flat}"] = _stored(frames[:-1]), _stored(frames[1:])
+        frames = _stored(f"observation/{name}", episode.observation[name])
+        demo[f"obs/{flat}"], demo[f"next_obs/{flat}"] = frames[:-1], frames[1:]
     for name, flat in flat_names(episode.extras, "_"):
-        demo[f"extras/{flat}"] = _stored(episode.extras[name][:-1])
+        demo[f"extras/{flat}"] = _stored(name, episode.extras[name])[:-1]
     demo["actions"], demo["rewards"], demo["discounts"] = (
         episode.action[:-1],
         episode.reward[:-1],
@@ -90,6 +89,16 @@ def _write_demo(demo: h5py.Group, episode: Episode) -> int:
     return count
 
 
-def _stored(array: np.ndarray) -> Any:
-    """What h5py can write: texts get its own type."""
-    return array.astype(h5py.string_dtype()) if array.dtype == object and isinstance(array[0], str) else array
+def _stored(name: str, array: np.ndarray) -> np.ndarray:
+    """What h5py can write, [T, ...]: pictures are decoded, texts get their own type."""
+    if array.dtype != object:
+        return array
+    if isinstance(array[0], bytes):
+        return video.decode_frames(array)
+    for t, text in enumerate(array):
+        if "\0" in text:
+            raise BadEpisodeError(
+                f"{name} has a text with NUL at step {t}, which HDF5 cannot hold: export as rlds, or leave it out by a "
+                "mapping"
+            )
+    return array.astype(h5py.string_dtype())

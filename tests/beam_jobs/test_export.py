@@ -145,14 +145,27 @@ class TestRobomimic:
                 np.testing.assert_array_equal(demo["next_obs/pixels_basket_front_left"], frames[1:])
                 assert json.loads(demo.attrs["episode_metadata"]) == dataclasses.asdict(episode.metadata)
 
-    def test_texts_are_kept(self, tmp_path):
+    def test_texts_and_pictures_beside_the_observation_are_kept(self, tmp_path):
         store = Store.create(tmp_path / "store")
         episode = testing.make_episode(0)
         words = np.array([f"step {t}" for t in range(5)], object)
-        store.add(dataclasses.replace(episode, extras={"language_instruction": words}), "some")
+        pictures = episode.observation["pixels/basket_front_left"]
+        store.add(dataclasses.replace(episode, extras={"language_instruction": words, "goal": pictures}), "some")
         export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
         with h5py.File(tmp_path / "out" / "armchair.hdf5") as file:
             assert list(file["data/demo_0/extras/language_instruction"].asstr()) == list(words[:-1])
+            np.testing.assert_array_equal(file["data/demo_0/extras/goal"], video.decode_frames(pictures)[:-1])
+
+    @pytest.mark.parametrize("text", ["\0", "a\0b"])
+    def test_an_episode_with_a_text_that_hdf5_cannot_hold_is_left_out_and_told(self, tmp_path, text):
+        store = Store.create(tmp_path / "store")
+        for seed, words in enumerate((["one", "two", "three"], ["one", text, "three"])):
+            episode = testing.make_episode(seed, 3)
+            store.add(dataclasses.replace(episode, extras={"note": np.array(words, object)}), "some")
+        summary = export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
+        ((name, problem),) = summary.problems
+        assert (name, summary.episodes) == ("fake-1", 1)
+        assert "note has a text with NUL at step 1, which HDF5 cannot hold: export as rlds" in problem
 
     def test_an_episode_without_a_transition_is_told(self, tmp_path):
         store = make_store(tmp_path / "store")

@@ -1,6 +1,7 @@
 """Any episode comes back from its bytes as it went in."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -82,6 +83,15 @@ def test_nest_and_flatten_are_inverse(flat):
     names = sorted(flat)
     flat = {k: flat[k] for k in names if not any(other.startswith(f"{k}/") for other in names)}
     assert features.flatten(features.nest(flat)) == flat
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["pixels/wrist", "pixels/wrist/time"])))
+def test_a_field_within_a_field_is_refused(names):
+    with pytest.raises(BadEpisodeError, match="'pixels/wrist/time' cannot lie within 'pixels/wrist'.* rename one"):
+        features.nest(dict.fromkeys(names))
+    number = features.ArraySpec((), "float32")
+    with pytest.raises(BadEpisodeError, match="'observation/pixels/wrist/time' cannot lie within"):
+        features.episode_features(features.StepSpec(dict.fromkeys(names, number), number))
 
 
 def test_another_shape_is_refused():

@@ -112,6 +112,24 @@ def test_a_flat_space_and_short_infos(tmp_path):
     assert "metadata.json=damaged" in reading.episode.metadata.source
 
 
+@pytest.mark.parametrize("lengths", ["one", "various"])
+def test_encoded_pictures_are_kept_as_they_are(tmp_path, lengths):
+    """Minari 0.5.3 has them: in an array of two dimensions where their lengths happen to be one."""
+    episode = _episode(0)
+    encoded = [tf.io.encode_jpeg(picture).numpy() for picture in episode["observations"].pop("eye")]
+    if lengths == "one":
+        encoded = encoded[:1] * 5
+    else:
+        encoded[2] += b"."  # as good a picture
+    path = _write(tmp_path, {"episode_0": episode})
+    rows = [np.frombuffer(picture, np.uint8) for picture in encoded]
+    with h5py.File(path, "a") as file:
+        kind = h5py.vlen_dtype(np.uint8) if lengths == "various" else None
+        file["episode_0/observations"].create_dataset("eye", data=rows, dtype=kind)
+    (reading,) = _readings(tmp_path)
+    assert reading.problems == () and list(reading.episode.observation["eye"]) == encoded
+
+
 def test_an_action_in_parts(tmp_path):
     episode = _episode(0)
     episode["actions"] = {"arm": np.ones((4, 2)), "grip": np.array([0, 1, 0, 1])}

@@ -1,9 +1,9 @@
 """What other people's checkers of LeRobot datasets say of ours; they live in an environment of their own."""
 
 import json
+import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +11,26 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from beam_jobs.config import IngestConfig
+from beam_jobs.ingest import ingest
 from datasets import testing
+from datasets.readers.base import Defaults
+from datasets.store import Store
+from tests import environments
 from tests.datasets.writers.lerobot_exports import CAMERAS, export_lerobot, make_rich, make_store
 
-ENVIRONMENT = Path(__file__).parents[3] / "build/lerobot_checkers"  # made once; git ignores it
 REQUIREMENTS = ("lerobot-doctor==0.2.0", "rdq==0.3.4", "av", "pandas", "pyarrow")
 LONG = 40  # steps: both find fault with episodes of less than a second
 # What lerobot-doctor warns of in the data themselves: numbers that never change, and episodes shorter than 50 rows.
 OF_THE_DATA = {"Data Distribution", "Episode Health", "Anomaly Detection"}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test may have to install them
 
 
 @pytest.fixture(scope="module")
 def checkers():
     """The folder of their commands."""
-    if not (ENVIRONMENT / "ready").exists():
-        try:
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", ENVIRONMENT],
-                [ENVIRONMENT / "bin/python", "-m", "pip", "install", "--quiet", *REQUIREMENTS],
-            ):
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(f"{', '.join(REQUIREMENTS)} cannot be installed: {getattr(error, 'stderr', '') or error}")
-        (ENVIRONMENT / "ready").touch()
-    return ENVIRONMENT / "bin"
+    return environments.commands_of("lerobot_checkers", *REQUIREMENTS)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +77,23 @@ def test_nothing_is_wrong_with_ours(clean):
 def test_nothing_is_wrong_with_one_of_several_parts(checkers, tmp_path):
     store = make_store(tmp_path / "store", 70, testing.make_episode, num_steps=30, cameras=("wrist",))
     assert serious(findings(checkers, export_lerobot(store, tmp_path / "out"))) == set()
+
+
+def test_of_a_real_log_they_find_what_is_true_of_its_data(checkers, tmp_path):
+    """BridgeData's: nine transitions an episode, a camera that is not there, a gripper that is mostly open."""
+    if "ARMCHAIR_REAL_DATA" not in os.environ:
+        pytest.skip("real recordings are read only where ARMCHAIR_REAL_DATA says where they are")
+    source = Path(os.environ["ARMCHAIR_REAL_DATA"]) / "octo_bridge_debug"
+    ingest(IngestConfig((source,), tmp_path / "store", defaults=Defaults("tidy", "widowx", control_rate_hz=5.0)))
+    found = serious(findings(checkers, export_lerobot(Store.open(tmp_path / "store"), tmp_path / "out")))
+    assert {(who, what) for who, _, what, _ in found} == {
+        ("doctor", "Action Quality"),
+        ("doctor", "Training Readiness"),
+        ("rdq", "episodes.too_short"),
+        ("rdq", "video.black"),
+    }
+    for true in ("Shortest episode (9 frames)", "camera 'observation.images.image_3'", "action[6]"):
+        assert any(true in told for *_, told in found)
 
 
 def test_pandas_finds_the_texts_of_tasks_as_lerobot_looks_them_up(checkers, exported):
