@@ -2,9 +2,9 @@
 
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def _raises(error):
 @pytest.mark.parametrize("stage", ["", "train", "train crr"])
 def test_help_answers_within_a_second(stage):
     seconds = []
-    for _ in range(3):  # the best of three: the machine may be busy
-        start = time.perf_counter()
-        done = _armchair(*stage.split(), "--help")
-        seconds.append(time.perf_counter() - start)
-        assert done.returncode == 0
-    assert min(seconds) < 1.0
+    for _ in range(3):  # the best of three, of the processor's: the machine may be busy
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert _armchair(*stage.split(), "--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert 0.01 < min(seconds) < 1.0  # it is counted at all
 
 
 def test_help_imports_nothing_heavy():
