@@ -164,12 +164,19 @@ def _job(root: Path, model: Path, flags: list[str], stderr: int = subprocess.DEV
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
+def _workers(parent: int, mark: str) -> list[psutil.Process]:
+    """The Python processes below a process that have a word in their command line."""
+    below = psutil.Process(parent).children(recursive=True)
+    return [child for child in below if child.name().startswith("python") and mark in " ".join(child.cmdline())]
+
+
 def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
     while not _side_shards(root):
-        assert process.poll() is None
+        assert process.poll() is None, "the job ended before it could be killed"
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(900)  # each runs the job twice or three times
 class TestKilled:
     """In the middle of a slow annotation; in one process: see `test_annotate`."""
 
@@ -181,15 +188,24 @@ class TestKilled:
         annotate(AnnotateConfig(tmp_path / "alone", (home / "slow",)))
         return tmp_path / "there", home / "slow", _side_shards(tmp_path / "alone")
 
+    @staticmethod
+    def _check_some_lack(root: Path, expected: dict[str, str]) -> None:
+        assert 0 < len(_side_shards(root)) < len(expected)
+
+    @staticmethod
+    def _check_all_there(root: Path, expected: dict[str, str]) -> None:
+        assert _side_shards(root) == expected
+        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+
     def test_a_worker_on_dask(self, slow, tmp_path):
         root, model, expected = slow
         with dask_cluster(tmp_path) as (flags, workers):
             process = _job(root, model, [*flags, "--dask_partition_size", "1"])
             _wait_for_shards(root, process)
             os.killpg(workers[0].pid, signal.SIGKILL)
-            assert process.wait(120) == 0
-        assert _side_shards(root) == expected
-        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+            self._check_some_lack(root, expected)
+            assert process.wait(240) == 0
+        self._check_all_there(root, expected)
 
     def test_the_job_on_dask(self, slow, tmp_path):
         root, model, expected = slow
@@ -199,27 +215,41 @@ class TestKilled:
             _wait_for_shards(root, process)
             process.kill()
             process.wait()
-            assert len(_side_shards(root)) < len(expected)
-            assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
-        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+            self._check_some_lack(root, expected)
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)
 
     @pytest.mark.slow
     def test_a_worker_process(self, slow):
         """Beam would wait for it for ever."""
         root, model, expected = slow
-        flags = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
-        process = _job(root, model, flags, stderr=subprocess.PIPE)
+        process = _job(root, model, PROCESSES, stderr=subprocess.PIPE)
         _wait_for_shards(root, process)
-        workers = [
-            child for child in psutil.Process(process.pid).children(recursive=True)
-            if child.cmdline()[1:] == ["-m", "apache_beam.runners.worker.sdk_worker_main"]
-        ]  # fmt: skip
-        workers[0].kill()
-        _, told = process.communicate(timeout=120)
+        _workers(process.pid, "sdk_worker_main")[0].kill()
+        self._check_some_lack(root, expected)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == 2 and b"a worker process died" in told and b"Traceback" not in told
-        assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
+        assert _job(root, model, PROCESSES).wait(240) == 0
+        self._check_all_there(root, expected)
+
+    @pytest.mark.slow
+    def test_workers_of_the_portable_service(self, slow, tmp_path):
+        """Beam's service waits for them for ever: somebody must kill the job."""
+        root, model, expected = slow
+        with portable_service(tmp_path, "EXTERNAL") as (flags, pool):
+            process = _job(root, model, flags)
+            _wait_for_shards(root, process)
+            workers = _workers(pool.pid, "SdkHarness")
+            assert workers
+            for worker in workers:
+                worker.kill()
+            self._check_some_lack(root, expected)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
@@ -230,5 +260,6 @@ class TestKilled:
             _wait_for_shards(root, process)
             process.kill()
             process.wait()
-            assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
+            self._check_some_lack(root, expected)
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)
