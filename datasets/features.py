@@ -160,7 +160,7 @@ def _flat(spec: StepSpec) -> dict[str, ArraySpec]:
 
 
 def serialize(episode: Episode, features: tfds.features.FeaturesDict) -> bytes:
-    """One episode as the bytes of its TFRecord record.
+    """One episode as the bytes of its TFRecord record: the same ones in every process.
 
     Raises:
       BadEpisodeError: if the episode does not have exactly the fields and shapes of `features`.
@@ -171,12 +171,14 @@ def serialize(episode: Episode, features: tfds.features.FeaturesDict) -> bytes:
     }
     example = {"steps": nest(steps), "episode_metadata": dataclasses.asdict(episode.metadata)}
     try:
-        return features.serialize_example(example)
+        record = features.serialize_example(example)
     except (ValueError, TypeError, KeyError) as error:
         raise BadEpisodeError(
             f"episode {episode.metadata.episode_id} does not fit its dataset's features: {error}; "
             "record it into a dataset of its own name"
         ) from error
+    # The order of TFDS's fields is that of `features`, which is another one once they have been saved and read.
+    return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def parse(record: bytes, features: tfds.features.FeaturesDict) -> dict[str, Any]:

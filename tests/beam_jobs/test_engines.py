@@ -1,21 +1,20 @@
 """The jobs on every engine that can run on one machine: the same bytes, the same summary, and nothing lost."""
 
-import contextlib
+import functools
 import hashlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from beam_jobs import export as exporting
 from beam_jobs.annotate import annotate
 from beam_jobs.config import AnnotateConfig, ExportConfig, Format, IngestConfig, StatsConfig, ValidateConfig
 from beam_jobs.export import export
@@ -27,6 +26,9 @@ from datasets import testing
 from datasets.errors import ArmchairError
 from datasets.query import Query
 from datasets.store import Store
+from datasets.writers.lerobot import LerobotWriter
+from datasets.writers.rlds import RldsWriter
+from tests.beam_jobs.clusters import PROCESSES, dask_cluster, portable_service
 
 EPISODES = 40
 
@@ -55,68 +57,6 @@ def home(tmp_path_factory, save_reward_model):
     return path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def _running(*arguments: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A Python module as a process of its own, whose children end with it."""
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # a worker pool starts `python`
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], stdout=file, stderr=file, env=os.environ | {"PATH": path},
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for_port(port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        assert time.monotonic() < end, f"nothing listens at {port}"
-        time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def _dask(directory: Path) -> Iterator[tuple[list[str], list[subprocess.Popen[bytes]]]]:
-    port = _free_port()
-    address = f"127.0.0.1:{port}"
-    with contextlib.ExitStack() as stack:
-        scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-        stack.enter_context(_running(*scheduler, log=directory / "scheduler.log"))
-        _wait_for_port(port)
-        worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-dashboard", "--no-nanny",
-                  "--local-directory", str(directory))  # fmt: skip
-        workers = [stack.enter_context(_running(*worker, log=directory / f"worker{n}.log")) for n in range(2)]
-        yield ["--runner", "DaskRunner", "--dask_client_address", address], workers
-
-
-@contextlib.contextmanager
-def _portable(directory: Path, environment: str) -> Iterator[list[str]]:
-    port, pool = _free_port(), _free_port()
-    flags = ["--runner", "PortableRunner", "--job_endpoint", f"localhost:{port}", "--environment_type", environment]
-    with contextlib.ExitStack() as stack:
-        service = ("apache_beam.runners.portability.local_job_service_main", "--port", str(port))
-        stack.enter_context(_running(*service, log=directory / "service.log"))
-        _wait_for_port(port)
-        if environment == "EXTERNAL":
-            module = "apache_beam.runners.worker.worker_pool_main"
-            stack.enter_context(_running(module, "--service_port", str(pool), log=directory / "pool.log"))
-            _wait_for_port(pool)
-            flags += ["--environment_config", f"localhost:{pool}"]
-        yield flags
-
-
 @pytest.fixture(
     scope="module",
     params=[
@@ -132,14 +72,14 @@ def engine(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp("engine")
     match request.param.split():
         case ["dask"]:
-            with _dask(directory) as (flags, _):
+            with dask_cluster(directory) as (flags, _):
                 yield flags
         case ["dask", "here"]:
             yield ["--runner", "DaskRunner", "--direct_num_workers", "2"]
         case ["processes"]:
-            yield ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+            yield PROCESSES
         case ["portable", environment]:
-            with _portable(directory, environment) as flags:
+            with portable_service(directory, environment) as (flags, _):
                 yield flags
 
 
@@ -153,6 +93,11 @@ def _tree(root: Path) -> dict[str, str]:
 
 def _digests(paths, root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _contents(store: Store) -> dict[str, tuple[str | None, str]]:
+    """Episode id -> hash of its steps, and of its whole file; which shard an episode gets is a matter of speed."""
+    return {row.episode_id: (row.content_hash, row.checksum) for row in store.query(Query())}
 
 
 class TestEveryEngine:
@@ -177,13 +122,19 @@ class TestEveryEngine:
         there = ingest(IngestConfig((source,), tmp_path / "there"), beam_options(engine))
         assert there == alone and alone.added == EPISODES - 1 and alone.quarantined == 1
         one, other = Store.open(tmp_path / "alone"), Store.open(tmp_path / "there")
-        ids = {row.episode_id for row in one.query(Query())}
-        assert {row.episode_id for row in other.query(Query())} == ids and other.verify() == []
-        for episode_id in ids:
-            np.testing.assert_array_equal(one.read(episode_id).action, other.read(episode_id).action)
+        assert _contents(other) == _contents(one) and other.verify() == []
+        for row in one.query(Query()):
+            ours, theirs = one.read(row.episode_id), other.read(row.episode_id)
+            assert theirs.metadata == ours.metadata
+            fields = dict(theirs.step_fields())
+            assert fields.keys() == dict(ours.step_fields()).keys()
+            for name, array in ours.step_fields():
+                np.testing.assert_array_equal(fields[name], array, err_msg=name, strict=True)
 
-    @pytest.mark.parametrize("kind", [Format.RLDS, Format.MP4])
-    def test_export(self, home, engine, tmp_path, kind):
+    @pytest.mark.parametrize("kind", [Format.RLDS, Format.MP4, Format.ROBOMIMIC, Format.LEROBOT])
+    def test_export(self, home, engine, tmp_path, monkeypatch, kind):
+        monkeypatch.setattr(exporting, "RldsWriter", functools.partial(RldsWriter, episodes_a_part=8))
+        monkeypatch.setattr(exporting, "LerobotWriter", functools.partial(LerobotWriter, episodes_a_part=8))
         alone = export(ExportConfig(home / "store", tmp_path / "alone", kind))
         there = export(ExportConfig(home / "store", tmp_path / "there", kind), beam_options(engine))
         assert there == alone and len(alone.problems) == 1
@@ -213,12 +164,19 @@ def _job(root: Path, model: Path, flags: list[str], stderr: int = subprocess.DEV
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
+def _workers(parent: int, mark: str) -> list[psutil.Process]:
+    """The Python processes below a process that have a word in their command line."""
+    below = psutil.Process(parent).children(recursive=True)
+    return [child for child in below if child.name().startswith("python") and mark in " ".join(child.cmdline())]
+
+
 def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
     while not _side_shards(root):
-        assert process.poll() is None
+        assert process.poll() is None, "the job ended before it could be killed"
         time.sleep(0.02)
 
 
+@pytest.mark.timeout(900)  # each runs the job twice or three times
 class TestKilled:
     """In the middle of a slow annotation; in one process: see `test_annotate`."""
 
@@ -230,54 +188,78 @@ class TestKilled:
         annotate(AnnotateConfig(tmp_path / "alone", (home / "slow",)))
         return tmp_path / "there", home / "slow", _side_shards(tmp_path / "alone")
 
-    def test_a_worker_on_dask(self, slow, tmp_path):
-        root, model, expected = slow
-        with _dask(tmp_path) as (flags, workers):
-            process = _job(root, model, [*flags, "--dask_partition_size", "1"])
-            _wait_for_shards(root, process)
-            os.killpg(workers[0].pid, signal.SIGKILL)
-            assert process.wait(120) == 0
+    @staticmethod
+    def _check_some_lack(root: Path, expected: dict[str, str]) -> None:
+        assert 0 < len(_side_shards(root)) < len(expected)
+
+    @staticmethod
+    def _check_all_there(root: Path, expected: dict[str, str]) -> None:
         assert _side_shards(root) == expected
         assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
 
+    def test_a_worker_on_dask(self, slow, tmp_path):
+        root, model, expected = slow
+        with dask_cluster(tmp_path) as (flags, workers):
+            process = _job(root, model, [*flags, "--dask_partition_size", "1"])
+            _wait_for_shards(root, process)
+            os.killpg(workers[0].pid, signal.SIGKILL)
+            self._check_some_lack(root, expected)
+            assert process.wait(240) == 0
+        self._check_all_there(root, expected)
+
     def test_the_job_on_dask(self, slow, tmp_path):
         root, model, expected = slow
-        with _dask(tmp_path) as (flags, _):
+        with dask_cluster(tmp_path) as (flags, _):
             flags += ["--dask_partition_size", "1"]
             process = _job(root, model, flags)
             _wait_for_shards(root, process)
             process.kill()
             process.wait()
-            assert len(_side_shards(root)) < len(expected)
-            assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
-        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
+            self._check_some_lack(root, expected)
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)
 
     @pytest.mark.slow
     def test_a_worker_process(self, slow):
         """Beam would wait for it for ever."""
         root, model, expected = slow
-        flags = ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
-        process = _job(root, model, flags, stderr=subprocess.PIPE)
+        process = _job(root, model, PROCESSES, stderr=subprocess.PIPE)
         _wait_for_shards(root, process)
-        workers = [
-            child for child in psutil.Process(process.pid).children(recursive=True)
-            if child.cmdline()[1:] == ["-m", "apache_beam.runners.worker.sdk_worker_main"]
-        ]  # fmt: skip
-        workers[0].kill()
-        _, told = process.communicate(timeout=120)
+        _workers(process.pid, "sdk_worker_main")[0].kill()
+        self._check_some_lack(root, expected)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == 2 and b"a worker process died" in told and b"Traceback" not in told
-        assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
+        assert _job(root, model, PROCESSES).wait(240) == 0
+        self._check_all_there(root, expected)
+
+    @pytest.mark.slow
+    def test_workers_of_the_portable_service(self, slow, tmp_path):
+        """Beam's service waits for them for ever: somebody must kill the job."""
+        root, model, expected = slow
+        with portable_service(tmp_path, "EXTERNAL") as (flags, pool):
+            process = _job(root, model, flags)
+            _wait_for_shards(root, process)
+            workers = _workers(pool.pid, "SdkHarness")
+            assert workers
+            for worker in workers:
+                worker.kill()
+            self._check_some_lack(root, expected)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            process.wait()
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
     def test_the_job_on_the_portable_service(self, slow, tmp_path, environment):
         root, model, expected = slow
-        with _portable(tmp_path, environment) as flags:
+        with portable_service(tmp_path, environment) as (flags, _):
             process = _job(root, model, flags)
             _wait_for_shards(root, process)
             process.kill()
             process.wait()
-            assert _job(root, model, flags).wait(120) == 0
-        assert _side_shards(root) == expected
+            self._check_some_lack(root, expected)
+            assert _job(root, model, flags).wait(240) == 0
+        self._check_all_there(root, expected)

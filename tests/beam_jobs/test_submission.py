@@ -107,12 +107,14 @@ _DATAFLOW = """
 import json, sys
 from pathlib import Path
 from apache_beam.runners.dataflow.internal import apiclient
-from beam_jobs.config import ValidateConfig
+from beam_jobs.annotate import annotate
+from beam_jobs.config import AnnotateConfig, ValidateConfig
 from beam_jobs.options import beam_options
 from beam_jobs.validate import validate
 from datasets.errors import ArmchairError
 
-options = beam_options(sys.argv[2:])
+job, store = sys.argv[1], Path(sys.argv[2])
+options = beam_options(sys.argv[3:])
 jobs = []
 
 class Job(apiclient.Job):
@@ -122,18 +124,21 @@ class Job(apiclient.Job):
 
 apiclient.Job = Job
 try:
-    validate(ValidateConfig(Path(sys.argv[1])), options)
+    if job == "validate":
+        validate(ValidateConfig(store), options)
+    else:
+        annotate(AnnotateConfig(store, (store.parent / "model",)), options)
 except ArmchairError as error:
     told = str(error)
 print(json.dumps({"told": told, "pipeline": jobs[0].proto_pipeline.SerializeToString().hex()}))
 """
 
 
-@pytest.mark.slow
-def test_dataflow_gets_a_job_that_it_knows(store, tmp_path):
-    """With the libraries of the extra, which are not in the developers' environment."""
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """Those of the extra, which are not in the developers' environment."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dataflow"]
-    libraries = tmp_path / "libraries"
+    libraries = tmp_path_factory.mktemp("libraries")
     installed = subprocess.run(
         [_uv(), "pip", "install", "--quiet", "--python", sys.executable, "--target", libraries, "-c",
          ROOT / "constraints.txt", *extra],
@@ -141,19 +146,25 @@ def test_dataflow_gets_a_job_that_it_knows(store, tmp_path):
     )  # fmt: skip
     if installed.returncode:
         pytest.skip(f"Google's libraries cannot be installed: {installed.stderr[-300:]}")
+    return libraries
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("job", ["validate", "annotate"])
+def test_dataflow_gets_a_job_that_it_knows(store, libraries, job):
     flags = [
         "--runner", "DataflowRunner", "--project", "project", "--region", "europe-west4", "--temp_location",
         "gs://bucket/temp", "--sdk_container_image", IMAGE, "--sdk_location", "container", "--dry_run", "True",
         "--no_auth",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", _DATAFLOW, store.root, *flags], check=False, capture_output=True, text=True,
+        [sys.executable, "-c", _DATAFLOW, job, store.root, *flags], check=False, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(libraries), str(ROOT)))},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    job = json.loads(done.stdout.splitlines()[-1])
-    assert "nothing is known of 3 things" in job["told"]  # as a dry run does nothing
-    pipeline = beam_runner_api_pb2.Pipeline.FromString(bytes.fromhex(job["pipeline"]))
+    submitted = json.loads(done.stdout.splitlines()[-1])
+    assert "nothing is known of 3 things" in submitted["told"]  # as a dry run does nothing
+    pipeline = beam_runner_api_pb2.Pipeline.FromString(bytes.fromhex(submitted["pipeline"]))
     check_pipeline(pipeline, IMAGE)
 
 

@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -66,6 +67,15 @@ def test_bytes_round_trip(episode):
     restored = features.deserialize(features.serialize(episode, connectors), connectors)
     assert_same(episode, restored)
     assert features.step_spec(restored) == spec
+
+
+def test_bytes_are_the_same_with_features_that_were_saved(tmp_path):
+    """Only the first writer of a dataset has its features from elsewhere."""
+    episode = make_episode(0)
+    first = features.episode_features(features.step_spec(episode))
+    first.save_config(str(tmp_path))
+    again = tfds.features.FeatureConnector.from_config(str(tmp_path))
+    assert features.serialize(episode, again) == features.serialize(episode, first)
 
 
 @settings(deadline=None, max_examples=20)
