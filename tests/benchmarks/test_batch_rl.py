@@ -62,6 +62,7 @@ def test_the_page_compares_what_was_changed_on_the_same_seeds(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes, and a machine may be busy
 @pytest.mark.parametrize(("study", "row"), [("smoke", "crr_memory"), ("smoke_pixels", "crr_pixels")])
 def test_the_study_runs(tmp_path, study, row):
     command = [sys.executable, "-m", "benchmarks.batch_rl", "--study", study, "--runs", tmp_path / "runs",

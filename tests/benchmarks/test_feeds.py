@@ -10,6 +10,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "feeds.py"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes, and a machine may be busy
 def test_it_reads_every_format_and_writes_a_page(tmp_path):
     size = ["--episodes", "3", "--rounds", "2", "--seconds", "0.1"]
     command = [sys.executable, SCRIPT, *size, "--directory", tmp_path, "--out", tmp_path / "page.md"]

@@ -209,6 +209,7 @@ def test_mistakes_are_one_sentence(options, said, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes, and a machine may be busy
 def test_a_study_runs_from_nothing_to_its_page(tmp_path):
     ran = study("smoke", "--results", str(tmp_path / "results"), "--runs", str(tmp_path / "runs"), cwd=ROOT)
     assert ran.returncode == 0, ran.stderr

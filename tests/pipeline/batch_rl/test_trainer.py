@@ -173,6 +173,7 @@ def _train_slowly(config) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # minutes, and a machine may be busy
 def test_a_killed_training_resumes_bit_for_bit(store, tmp_path):
     """Kills a training in another process with SIGKILL, twice, at whatever it was doing."""
     whole, killed = (_crr(store, tmp_path / name, steps=1_000) for name in ("whole", "killed"))
