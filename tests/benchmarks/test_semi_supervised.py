@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def study(name, *options, cwd, **more):
     command = [sys.executable, "-m", "benchmarks.semi_supervised", "--study", name, *options]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=280, **more)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=850, **more)
 
 
 def test_the_main_table_leaves_no_method_out():
