@@ -46,6 +46,7 @@ from datasets.store import Store
 from pipeline import threads
 from pipeline.batch_rl.config import CrrConfig, MemoryConfig
 from pipeline.batch_rl.crr import CrrLearner
+from robot.versions import onednn
 
 _STEPS, _SIZE, _BATCH = 100, 64, 256  # frames an episode, pixels of a side, transitions a batch
 _VECTOR, _ACTION = 24, 7
@@ -338,7 +339,7 @@ def page(
     options = f"--episodes {config.episodes} --rounds {config.rounds} --seconds {config.seconds:g} --seed {config.seed}"
     return _PAGE.format(
         day=datetime.date.today(), load=load_average, cores=os.cpu_count(), machine=platform.machine(),
-        onednn="off" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" else "on",
+        onednn=onednn(),
         memory=round(psutil.virtual_memory().total / 2**30), config=config, options=options, steps=_STEPS,
         size=_SIZE, vector=_VECTOR, action=_ACTION, batch=_BATCH, table="\n".join(table),
         lerobot=times[_LEROBOT], gzip=times[_GZIP], hdf5=times[_HDF5], rlds=times[_RLDS],

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from robot.versions import onednn
+
 POLICIES = {
     "numbers": (False, 0),
     "numbers, with a memory of 128 cells": (False, 128),
@@ -100,8 +102,7 @@ def main() -> None:
 
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # before TensorFlow counts the cores
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does for its users
-    onednn = "off" if os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0" else "on"
-    print(f"load average at the start: {os.getloadavg()[0]:.1f}; oneDNN: {onednn}\n")
+    print(f"load average at the start: {os.getloadavg()[0]:.1f}; oneDNN: {onednn()}\n")
     print("| policy from | median, ms | 99th percentile, ms | longest, ms |\n|---|---|---|---|")
     for name, (pictures, memory) in POLICIES.items():
         with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,6 @@ import os
 import tensorflow as tf
 
 from datasets.console import console
-from datasets.presets import ObservationPreset
 
 
 def for_dense_learners() -> None:
@@ -26,9 +25,9 @@ def for_pictures() -> None:
     _set(each=max(1, cores // 2), side_by_side=min(2, cores))
 
 
-def for_policies(observations: ObservationPreset) -> None:
-    """Settings for learners of policies that see these observations."""
-    (for_pictures if observations is ObservationPreset.PIXELS else for_dense_learners)()
+def for_policies(see_pictures: bool) -> None:
+    """Settings for whatever learns of policies, by what these see."""
+    (for_pictures if see_pictures else for_dense_learners)()
 
 
 def _set(each: int, side_by_side: int) -> None:

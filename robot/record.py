@@ -32,8 +32,7 @@ from datasets.episode import Episode, EpisodeMetadata
 from datasets.errors import ArmchairError, SpecMismatchError
 from datasets.features import JPEG_QUALITY, ArraySpec, StepSpec, deserialize, serialize, spec_of, step_spec
 from datasets.shards import ShardDirectory, read_records
-from robot.journal import SUFFIX as JOURNAL
-from robot.journal import Journal, left_behind
+from robot import journal
 from robot.versions import version_of
 
 _log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def adopt(source: Path) -> None:
       ArmchairError: they cannot be written; their journals stay.
     """
     for folder in {*source.glob("journal"), *source.glob("*/journal"), *source.parent.glob("journal")}:
-        if any(folder.glob(f"*{JOURNAL}")):
+        if any(folder.glob(f"*{journal.SUFFIX}")):
             EpisodeBackend(folder.parent.parent, folder.parent.name)
 
 
@@ -243,7 +242,7 @@ class EpisodeBackend(HeldBackend):
         self._name, self._path, self._hold = dataset_name, dataset_path(directory, dataset_name), hold
         self._shards = ShardDirectory(self._path) if self._path.exists() else None
         self._journals = self._path.parent / "journal"
-        self._journal: Journal | None = None
+        self._journal: journal.Journal | None = None
         super().__init__(spec_of(self._shards.features) if self._shards is not None else None, self._path)
         self._adopt()
 
@@ -251,7 +250,7 @@ class EpisodeBackend(HeldBackend):
         """An episode of a real arm is about to begin, of which so much is known. Raises ArmchairError as `keep`."""
         self._drop()
         with disk_errors(f"the journal of an episode could not be written to {self._journals}", "record it again"):
-            self._journal, self._begun = Journal(self._journals, metadata), metadata
+            self._journal, self._begun = journal.Journal(self._journals, metadata), metadata
 
     def _record_step(self, data: envlogger.StepData, is_new_episode: bool) -> None:
         super()._record_step(data, is_new_episode and self._journal is None)  # or `begin` has dropped what was before
@@ -306,9 +305,9 @@ class EpisodeBackend(HeldBackend):
 
     def _adopt(self) -> None:
         """Keeps what recorders that were killed have left, unless they had come as far as keeping it themselves."""
-        with left_behind(self._journals) as journals:
-            known = {episode.metadata.episode_id for episode in _episodes(self._path)} if journals else set()
-            for metadata, steps in journals:
+        with journal.left_behind(self._journals) as left:
+            known = {episode.metadata.episode_id for episode in _episodes(self._path)} if left else set()
+            for metadata, steps in left:
                 if len(steps) > 1 and metadata.episode_id not in known:
                     self._write(_interrupted(to_episode(steps, metadata)))
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,11 @@ class Setting:
             for episode in record.recorded(self.out, self.dataset):
                 if not schema.PARTS & set(episode.metadata.tags.split(",")):
                     yield summarize(episode)
+
+
+def pictures(observation: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of an observation: name -> uint8[H, W, C]."""
+    return {name: value for name, value in observation.items() if value.dtype == np.uint8 and value.ndim == 3}
 
 
 def in_order(plan: Sequence[PlanLine], interleave: bool) -> list[Job]:
@@ -192,8 +197,7 @@ class Stage:
         Args:
           at_rest: nothing moves, where it `looks_at_rest`; if not, the arm goes to where episodes begin.
         """
-        observation = self._env.look() if at_rest else self._env.reset().observation
-        return {k: v for k, v in observation.items() if v.dtype == np.uint8 and v.ndim == 3}
+        return pictures(self._env.look() if at_rest else self._env.reset().observation)
 
     def opening(self) -> dict[str, bytes]:
         """The first pictures of the episode in hand, as they are recorded: name -> JPEG."""

@@ -22,6 +22,11 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({platform.machine()}), {memory} GiB, no GPU used"
 
 
+def onednn() -> str:
+    """Whether TensorFlow uses oneDNN in what `armchair` starts: it does, unless a user forbids it."""
+    return "off" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "on"
+
+
 def versions() -> dict[str, str]:
     """Of everything that bears on how an episode goes."""
     # What is installed twice under two names is reported once.

@@ -92,17 +92,13 @@ def _facts(env: Any, observation: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _write(observation: dict[str, Any], folder: Path) -> int:
     """Writes the pictures of an observation; returns how many."""
-    import io
-
-    import numpy as np
     from PIL import Image
 
     from datasets import files
+    from robot.stage import pictures
 
-    pictures = {key: value for key, value in observation.items() if value.dtype == np.uint8 and value.ndim == 3}
-    folder.mkdir(parents=True, exist_ok=True)
-    for key, picture in pictures.items():
-        png = io.BytesIO()
-        Image.fromarray(picture.squeeze()).save(png, "PNG")
-        files.write_atomically(folder / f"{key.replace('/', '.')}.png", png.getvalue())
-    return len(pictures)
+    seen = pictures(observation)
+    for key, picture in seen.items():
+        with files.staged_file(folder / f"{key.replace('/', '.')}.png") as staged:
+            Image.fromarray(picture.squeeze()).save(staged, "PNG")
+    return len(seen)

@@ -40,7 +40,7 @@ def main(args: list[str]) -> None:
     from pipeline import threads
     from pipeline.batch_rl import selection
 
-    (threads.for_pictures if selection.see_pictures(config.runs) else threads.for_dense_learners)()
+    threads.for_policies(selection.see_pictures(config.runs))
     scores = selection.rank(config)
     kept = selection.keep_best(config, scores)
     entries: list[dict[str, Any]] = [dataclasses.asdict(score) | {"policy": str(score.policy)} for score in scores]

@@ -13,8 +13,9 @@ def main(args: list[str]) -> None:
     config = tyro.extras.subcommand_cli_from_dict(
         trainings, args=args, prog="armchair train", config=(tyro.conf.EnumChoicesFromValues,)
     )
+    from datasets.presets import ObservationPreset
     from pipeline import threads
     from pipeline.batch_rl import trainer
 
-    threads.for_policies(config.observations)
+    threads.for_policies(config.observations is ObservationPreset.PIXELS)
     print(trainer.train(config))

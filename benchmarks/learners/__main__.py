@@ -25,6 +25,7 @@ from benchmarks.learners.page import OURS, Measured
 from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
+from robot.versions import onednn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _preamble(options: Options, load: float) -> str:
   load average at the start: {load:.1f}
 - CRR (exp, m = 4), batch {flop.BATCH}, 3x256 networks, observation {flop.OBSERVATION}, action {flop.ACTION};
   medians of {options.rounds} rounds, each run a fresh process
-- Ours: `armchair train crr` with its metrics, TensorBoard and checkpoints; oneDNN {contestants.onednn()}, as in the
+- Ours: `armchair train crr` with its metrics, TensorBoard and checkpoints; oneDNN {onednn()}, as in the
   matrix products. The peers only step, and write nothing; of Acme's TensorFlow, oneDNN is as it comes
 - A step's work, and so its share of the limit, counts the matrix products alone, for everybody as for ours
 - {pins}

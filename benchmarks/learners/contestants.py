@@ -89,11 +89,6 @@ def run_limit(seconds: float) -> dict[str, float]:
     return told([sys.executable, "-m", "benchmarks.learners.matmul", "--seconds", str(seconds)])
 
 
-def onednn() -> str:
-    """Whether TensorFlow uses oneDNN in what is ours: it does for our users, unless they forbid it."""
-    return "off" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else "on"
-
-
 def told(command: list[str | Path]) -> dict[str, float]:
     """The numbers that a fresh process prints, `name value` a line.
 

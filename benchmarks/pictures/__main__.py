@@ -26,6 +26,7 @@ from benchmarks.pictures.ours import THREADS
 from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
+from robot.versions import onednn
 
 TORCH = Peer("PyTorch", "torch_encoder", (), "3.11", ("torch==2.5.1", "numpy==1.26.4"), 1.1)
 JAX = Peer("JAX", "jax_encoder", (), "3.11", ("jax==0.4.38", "jaxlib==0.4.38", "numpy==1.26.4"), 1.1)
@@ -136,7 +137,7 @@ def _preamble(options: Options, load: float, parameters: int) -> str:
 
 - Command: `python -m benchmarks.pictures {" ".join(sys.argv[1:])}` (`make bench-pictures`)
 - Date: {datetime.datetime.now(datetime.UTC).date().isoformat()}; machine: {os.cpu_count()} cores ({model}), no GPU;
-  load average at the start: {load:.1f}; oneDNN in ours: {contestants.onednn()}
+  load average at the start: {load:.1f}; oneDNN in ours: {onednn()}
 - The reward model's default encoder and one linear output, {parameters:,} parameters on either side; frames of 64x64x3
   bytes, batch {BATCH}; medians of {options.rounds} rounds, each run a fresh process
 - On a machine that does other things as well, the fastest ten batches of all rounds are nearest to what idle cores do

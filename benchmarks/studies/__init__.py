@@ -19,10 +19,9 @@ from typing import Any, Protocol, TypeVar
 from datasets import files
 from datasets.console import console
 from datasets.errors import ArmchairError
-from robot.versions import machine
+from robot.versions import machine, onednn
 
-_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-os.environ.setdefault(_ONEDNN, "1")  # as `armchair` does; TensorFlow is imported after this, and children inherit it
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as `armchair` does, before TensorFlow comes; children inherit it
 
 
 def key(cell: Any, version: int) -> str:
@@ -112,7 +111,7 @@ def once(
     result = {
         "cell": dataclasses.asdict(cell), "version": version, **make(work),  # type: ignore[call-overload]
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(), "machine": machine(),
-        "onednn": "off" if os.environ[_ONEDNN] == "0" else "on",
+        "onednn": onednn(),
     }  # fmt: skip
     files.write_atomically(path, json.dumps(result, indent=2) + "\n")
     shutil.rmtree(work)

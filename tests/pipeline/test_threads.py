@@ -8,7 +8,6 @@ import pytest
 _TELL = """
 import os
 os.sched_getaffinity = lambda process: set(range({cores}))
-from datasets.presets import ObservationPreset
 from pipeline import threads
 import tensorflow as tf
 threads.{settings}
@@ -19,8 +18,8 @@ print(tf.config.threading.get_intra_op_parallelism_threads(), tf.config.threadin
 @pytest.mark.parametrize(
     ("settings", "cores", "wanted"),
     [("for_dense_learners()", 8, "1 2"), ("for_pictures()", 1, "1 1"), ("for_pictures()", 2, "1 2"),
-     ("for_pictures()", 8, "4 2"), ("for_policies(ObservationPreset.PIXELS)", 8, "4 2"),
-     ("for_policies(ObservationPreset.STATES)", 8, "1 2")],
+     ("for_pictures()", 8, "4 2"), ("for_policies(see_pictures=True)", 8, "4 2"),
+     ("for_policies(see_pictures=False)", 8, "1 2")],
 )  # fmt: skip
 def test_settings_follow_the_cores(settings, cores, wanted):
     code = _TELL.format(settings=settings, cores=cores)

@@ -9,51 +9,44 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
+
+from datasets import files
+from robot.drivers.environment import RobotConfig, RobotEnvironment
+from robot.drivers.fake import FakeCamera
+from robot.limits import Box, SafetyConfig
+from tests import environments
 
 ROOT = Path(__file__).parents[3]
-HOME = ROOT / "build" / "franka_sim"  # made once; git ignores it
+HOME = environments.BUILD / "franka_sim"
 HOST = f"127.{os.getpid() // 65536 % 256}.{os.getpid() // 256 % 256}.{os.getpid() % 256}"
 """Libfranka knows one port only, so that each process that tests has an address of its own on this machine."""
 REQUIREMENTS = ("franka-sim==1.1.7", "pytest")
 MODEL = "franky-sim==1.0.4"
+SAFETY = SafetyConfig(Box((0.25, -0.15, 0.45), (0.45, 0.15, 0.85)))
+"""A workspace about where the ready pose is, without a hand's length."""
 _SERVER = Path(__file__).with_name("watched_controller.py")
+
+
+def robot_at(host: str, time_limit: int) -> RobotEnvironment:
+    """The arm of a controller, with a camera that sees nothing; behind no safety filter yet."""
+    from robot.drivers.franka import FrankaDriver  # wants the maker's library, which tests look for first
+
+    cameras = {"wrist": FakeCamera(time, (16, 16))}
+    return RobotEnvironment(FrankaDriver(host), cameras, SAFETY, "task", RobotConfig(time_limit))
 
 
 def interpreter() -> Path:
     """The server's interpreter and model, made at the first call; skips the test where that is not possible."""
-    python = HOME / "bin" / "python"
-    if not (HOME / "ready").exists():
-        try:
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", HOME],
-                [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS],
-                [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", HOME, MODEL],
-            ):
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=250)
-            with zipfile.ZipFile(next(HOME.glob("franky_sim-*.whl"))) as wheel:
-                wheel.extractall(HOME)
-        except (OSError, subprocess.SubprocessError) as error:
-            pytest.skip(
-                f"NOT TESTED: the simulated Franka controller cannot be installed into {HOME}, for which pip must "
-                f"reach {', '.join((*REQUIREMENTS, MODEL))}: {_told(error)}"
-            )
-        assets = HOME / "franky_sim" / "assets"
-        model = (assets / "fr3.xml").read_text()
-        (HOME / "fr3.xml").write_text(re.sub('meshdir="[^"]*"', f'meshdir="{assets}/meshes"', model))
-        (HOME / "ready").touch()
+    python = environments.commands_of(HOME.name, *REQUIREMENTS, unpacked=(MODEL,)) / "python"
+    assets = HOME / "franky_sim" / "assets"
+    model = re.sub('meshdir="[^"]*"', f'meshdir="{assets}/meshes"', (assets / "fr3.xml").read_text())
+    files.write_atomically(HOME / "fr3.xml", model)
     return python
-
-
-def _told(error: Exception) -> str:
-    return str(getattr(error, "stderr", "") or error)[-400:]
 
 
 @contextlib.contextmanager

@@ -16,16 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from datasets.errors import ArmchairError
-from robot.drivers.environment import RobotConfig, RobotEnvironment
-from robot.drivers.fake import FakeCamera
-from robot.drivers.franka import FrankaDriver
-from robot.limits import Box, SafetyConfig
 from robot.record import record
 from robot.safety import SafeEnvironment
-from tests.robot.drivers.franka_server import controller
+from tests.robot.drivers.franka_server import SAFETY, controller, robot_at
 
 OURS, THEIRS = "10.0.0.1", "10.0.0.2"
-SAFETY = SafetyConfig(Box((0.25, -0.15, 0.45), (0.45, 0.15, 0.85)))
 LOG = "controller.log"
 STEPS = 15  # before the cable is pulled
 FORWARD = np.array([0.3, 0, 0, 0, 0, 0, 0], np.float32)  # 45 mm/s
@@ -74,9 +69,8 @@ def main(folder: Path) -> None:
             controller(folder / LOG, "--enforce-comm-constraints", host="0.0.0.0", within=("unshare", "--net"))
         )
         lay_cable(server.pid)
-        cameras = {"wrist": FakeCamera(time, (16, 16))}
-        arm = RobotEnvironment(FrankaDriver(THEIRS), cameras, SAFETY, "task", RobotConfig(1000))
-        env = stack.enter_context(record(SafeEnvironment(arm, SAFETY), folder / "log", "franka"))
+        arm = SafeEnvironment(robot_at(THEIRS, time_limit=1000), SAFETY)
+        env = stack.enter_context(record(arm, folder / "log", "franka"))
         env.reset()
         for _ in range(STEPS):
             env.step(FORWARD)

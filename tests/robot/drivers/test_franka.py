@@ -24,24 +24,21 @@ from datasets.features import ArraySpec
 from datasets.validate import validate
 from pipeline import export
 from robot.env import make_env
-from robot.limits import Box, SafetyConfig
 from robot.record import EpisodeBackend, record, recorded
 from robot.testing import FakeOperator
-from tests.robot.drivers.franka_server import HOST, controller, places
+from tests.robot.drivers.franka_server import HOST, SAFETY, controller, places, robot_at
 
 franky = pytest.importorskip("franky", reason="NOT TESTED: the Franka driver wants `pip install 'armchair[franka]'`")
 
 from robot.drivers.base import DriverError  # noqa: E402
-from robot.drivers.environment import RobotConfig, RobotEnvironment  # noqa: E402
-from robot.drivers.fake import FakeCamera  # noqa: E402
+from robot.drivers.environment import RobotConfig  # noqa: E402
 from robot.drivers.franka import FrankaConfig, FrankaDriver  # noqa: E402
 from robot.safety import EmergencyStopError, SafeEnvironment  # noqa: E402
 from tests.robot.drivers import driven_franka  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.controller, pytest.mark.timeout(900)]  # the first one installs it
 
-WORKSPACE = Box((0.25, -0.15, 0.45), (0.45, 0.15, 0.85))  # about where the ready pose is, without a hand's length
-SAFETY = SafetyConfig(WORKSPACE)
+WORKSPACE = SAFETY.workspace
 DEAD_MAN = RobotConfig.dead_man
 POSE = "sawyer/pinch/pose"
 ARM_FILE = f"""
@@ -68,10 +65,9 @@ def server(log):
 @pytest.fixture
 def arm(server, tmp_path):
     """(the arm behind the safety filter, recorded; its driver)"""
-    driver = FrankaDriver(HOST)
-    robot = RobotEnvironment(driver, {"wrist": FakeCamera(time, (16, 16))}, SAFETY, "task", RobotConfig(400))
+    robot = robot_at(HOST, time_limit=400)
     with record(SafeEnvironment(robot, SAFETY), tmp_path / "log", "franka") as env:
-        yield env, driver
+        yield env, robot._driver
 
 
 def _act(**axes):
