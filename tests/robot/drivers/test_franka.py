@@ -315,7 +315,7 @@ def test_a_killed_client_leaves_the_arm_still_and_what_it_did_on_disk(client, lo
 
 
 @pytest.mark.parametrize("moment", ["moving", "homing"])
-def test_a_client_that_is_told_to_end_stops_the_arm_first(client, log, tmp_path, moment):
+def test_a_client_that_is_told_to_end_stops_the_arm(client, log, tmp_path, moment):
     _wait_for(client, moment)
     time.sleep(0.3)  # to be in the middle of it
     client.terminate()
