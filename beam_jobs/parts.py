@@ -85,8 +85,8 @@ class Summary:
         """Raises ArmchairError if episodes were left out."""
         if self.problems:
             raise ArmchairError(
-                f"{len(self.problems)} episodes could not be read, all others were written: run `armchair store verify "
-                f"--store {store}`"
+                f"{len(self.problems)} episodes could not be written, all others were: whether the store is damaged, "
+                f"`armchair store verify --store {store}` tells"
             )
 
 
@@ -146,6 +146,7 @@ def _run(job: Job, writer: Writer, rows: Sequence[EpisodeRow], options: Pipeline
         files.write_atomically(job.out / _WORK / "bad.json", json.dumps(bad))
     facts = [json.loads(_done(job.out, part).read_text()) for part in parts]
     writer.finish(job.out, parts, facts)
+    files.remove_staged(job.out)
     card = plan | {"count": len(chosen), "frames": sum(row.num_steps for row in chosen), "left_out": bad}
     files.write_atomically(job.out / _CARD, json.dumps(card, indent=2) + "\n")
     shutil.rmtree(job.out / _WORK)

@@ -106,6 +106,15 @@ def staged_directory(path: Path, replace: bool = True) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
+def remove_staged(folder: Path) -> None:
+    """Removes what killed processes were writing there, at any depth. Nobody must be writing now."""
+    for left in list(folder.rglob(".*.tmp")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)  # with its folder
+
+
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
     """Waits until no other process is in such a block for this folder; a process that dies leaves it."""

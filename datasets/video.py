@@ -43,11 +43,12 @@ def _decoder() -> tf.types.experimental.GenericFunction:
     return decode
 
 
-def decode_frames(encoded: np.ndarray) -> np.ndarray:
+def decode_frames(encoded: np.ndarray, first: int = 0) -> np.ndarray:
     """Decodes pictures of one size.
 
     Args:
       encoded: object[T] of JPEG or PNG bytes, T >= 1.
+      first: number of the first one in its episode, for errors.
 
     Returns:
       uint8[T, H, W, C] with the pictures' own number of channels.
@@ -58,18 +59,18 @@ def decode_frames(encoded: np.ndarray) -> np.ndarray:
     try:
         return _decoder()(tf.constant(encoded, tf.string)).numpy()
     except (tf.errors.InvalidArgumentError, ValueError) as error:
-        raise BadEpisodeError(_what_is_wrong(encoded)) from error
+        raise BadEpisodeError(_what_is_wrong(encoded, first)) from error
 
 
-def _what_is_wrong(encoded: Iterable[bytes]) -> str:
+def _what_is_wrong(encoded: Iterable[bytes], first: int) -> str:
     shapes: list[tuple[int, ...]] = []
-    for t, picture in enumerate(encoded):
+    for t, picture in enumerate(encoded, first):
         try:
             shapes.append(tuple(tf.io.decode_jpeg(picture).shape))
         except tf.errors.InvalidArgumentError:
             return f"the picture of frame {t} is not a readable JPEG or PNG: restore the episode from a copy"
         if shapes[-1] != shapes[0]:
-            return f"the picture of frame {t} is {shapes[-1]}, that of frame 0 {shapes[0]}: record one size a camera"
+            return f"the picture of frame {t} is {shapes[-1]}, that of frame {first} {shapes[0]}: record one size a camera"
     return "there are no pictures to decode: record at least one frame"
 
 
@@ -207,7 +208,7 @@ def _frames(episode: Episode, cameras: Sequence[str], curves: Mapping[str, np.nd
         canvas = Image.new("RGB", (width, height + (_PANEL_HEIGHT if panel else 0)), "black")
         left = 0
         for camera, camera_width in zip(cameras, widths, strict=True):
-            picture = decode_frames(episode.observation[camera][[t]])[0]  # [H, W, C]; one at a time: some are large
+            picture = decode_frames(episode.observation[camera][[t]], t)[0]  # [H, W, C]; one at a time: some are large
             canvas.paste(_resized(picture, camera_width, height), (left, 0))
             _caption(canvas, (left + 4, 2), camera.removeprefix("pixels/"))
             left += camera_width

@@ -172,7 +172,7 @@ def _write_pictures(encoded: np.ndarray, add: Callable[[np.ndarray], None]) -> L
     """Adds pictures object[N] to a video; returns the levels of some."""
     found, every = [], max(1, len(encoded) // _LOOKED_AT)
     for begin in range(0, len(encoded), _DECODED):
-        frames = video.decode_frames(encoded[begin : begin + _DECODED])
+        frames = video.decode_frames(encoded[begin : begin + _DECODED], begin)
         frames = np.broadcast_to(frames, (*frames.shape[:3], 3))  # greys become colours
         for frame in frames:
             add(frame)

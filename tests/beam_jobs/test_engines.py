@@ -1,5 +1,6 @@
 """The jobs on every engine that can run on one machine: the same bytes, the same summary, and nothing lost."""
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,16 @@ from beam_jobs.stats import stats
 from beam_jobs.validate import validate
 from datasets import testing
 from datasets.errors import ArmchairError
+from datasets.features import serialize, step_spec
 from datasets.query import Query
+from datasets.shards import ShardDirectory
 from datasets.store import Store
+from datasets.validate import Severity
 from datasets.writers.lerobot import LerobotWriter
 from datasets.writers.rlds import RldsWriter
 from tests.beam_jobs.clusters import PROCESSES, dask_cluster, portable_service
 
-EPISODES = 40
+EPISODES, FILES = 40, 300
 
 
 def _spoil(store: Store, number: int) -> str:
@@ -159,9 +164,81 @@ class TestEveryEngine:
         assert _side_shards(tmp_path / "store") == {}
 
 
-def _job(root: Path, model: Path, flags: list[str], stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "armchair", "annotate", "--store", root, "--model", model, *flags]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """A job that takes seconds."""
+
+    arguments: Sequence[str | Path]
+    written: Callable[[], set[object]]  # what there is so far
+    expected: set[object]  # what there is in the end, if nobody disturbs it
+    check: Callable[[], None]  # that nothing is the matter with it
+
+    def start(self, flags: Sequence[str], stderr: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "armchair", *self.arguments, *flags]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def start_and_wait_for_some(
+        self, flags: Sequence[str], stderr: int = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        process = self.start(flags, stderr)
+        while not self.written():
+            assert process.poll() is None, "the job ended before it could be killed"
+            time.sleep(0.02)
+        return process
+
+    def check_some_lack(self) -> None:
+        assert 0 < len(self.written()) < len(self.expected)
+
+    def check_all_there(self) -> None:
+        assert self.written() == self.expected
+        self.check()
+
+
+def _annotating(home: Path, path: Path) -> Work:
+    for name in ("there", "alone"):
+        shutil.copytree(home / "whole", path / name)
+    annotate(AnnotateConfig(path / "alone", (home / "slow",)))
+
+    def check() -> None:
+        assert len(Store.open(path / "there").predictions("slow")) == EPISODES
+        assert Store.open(path / "there").verify() == []
+
+    arguments = ["annotate", "--store", path / "there", "--model", home / "slow"]
+    expected = set(_side_shards(path / "alone").items())
+    return Work(arguments, lambda: set(_side_shards(path / "there").items()), expected, check)
+
+
+def _ingesting(home: Path, path: Path) -> Work:
+    """Of many small files. Which number an episode gets is a matter of speed."""
+    log = ShardDirectory.create(path / "log" / "many" / "1.0.0", "many", step_spec(testing.make_episode(0, 2)))
+    for seed in range(FILES):
+        log.append(serialize(testing.make_episode(seed, 2), log.features))
+    ingest(IngestConfig((path / "log",), path / "alone"))
+
+    def written(name: str) -> set[object]:
+        return set(_digests((path / name).glob("episodes/many/*/many-train*"), path).values())
+
+    def check() -> None:
+        there = Store.open(path / "there")
+        assert _contents(there) == _contents(Store.open(path / "alone"))
+        assert [p for p in there.verify() if p.severity == Severity.ERROR] == []  # half a file may be left, hidden
+
+    arguments = ["ingest", "--source", path / "log", "--store", path / "there"]
+    return Work(arguments, lambda: written("there"), written("alone"), check)
+
+
+def _exporting(home: Path, path: Path) -> Work:
+    """Videos: a part an episode."""
+    export(ExportConfig(home / "whole", path / "alone", Format.MP4))
+
+    def check() -> None:
+        assert _tree(path / "there") == _tree(path / "alone")
+
+    def written(name: str) -> set[object]:
+        return set(_digests((path / name).glob("*.mp4"), path / name).items())
+
+    arguments = ["export", "--store", home / "whole", "--out", path / "there", "--format", "mp4"]
+    return Work(arguments, lambda: written("there"), written("alone"), check)
 
 
 def _workers(parent: int, mark: str) -> list[psutil.Process]:
@@ -170,96 +247,85 @@ def _workers(parent: int, mark: str) -> list[psutil.Process]:
     return [child for child in below if child.name().startswith("python") and mark in " ".join(child.cmdline())]
 
 
-def _wait_for_shards(root: Path, process: subprocess.Popen[bytes]) -> None:
-    while not _side_shards(root):
-        assert process.poll() is None, "the job ended before it could be killed"
-        time.sleep(0.02)
-
-
 @pytest.mark.timeout(900)  # each runs the job twice or three times
 class TestKilled:
-    """In the middle of a slow annotation; in one process: see `test_annotate`."""
+    """In the middle; in one process: see `test_annotate`, `test_ingest` and `test_export`."""
 
-    @pytest.fixture
-    def slow(self, home, tmp_path):
-        """(store to work on, model, what an undisturbed run gives)"""
-        for name in ("there", "alone"):
-            shutil.copytree(home / "whole", tmp_path / name)
-        annotate(AnnotateConfig(tmp_path / "alone", (home / "slow",)))
-        return tmp_path / "there", home / "slow", _side_shards(tmp_path / "alone")
+    @pytest.fixture(
+        params=[
+            _annotating,
+            pytest.param(_ingesting, marks=pytest.mark.slow),
+            pytest.param(_exporting, marks=pytest.mark.slow),
+        ]
+    )
+    def work(self, request, home, tmp_path):
+        return request.param(home, tmp_path)
 
-    @staticmethod
-    def _check_some_lack(root: Path, expected: dict[str, str]) -> None:
-        assert 0 < len(_side_shards(root)) < len(expected)
-
-    @staticmethod
-    def _check_all_there(root: Path, expected: dict[str, str]) -> None:
-        assert _side_shards(root) == expected
-        assert len(Store.open(root).predictions("slow")) == EPISODES and Store.open(root).verify() == []
-
-    def test_a_worker_on_dask(self, slow, tmp_path):
-        root, model, expected = slow
+    def test_a_worker_on_dask(self, work, tmp_path):
         with dask_cluster(tmp_path) as (flags, workers):
-            process = _job(root, model, [*flags, "--dask_partition_size", "1"])
-            _wait_for_shards(root, process)
+            process = work.start_and_wait_for_some([*flags, "--dask_partition_size", "1"])
             os.killpg(workers[0].pid, signal.SIGKILL)
-            self._check_some_lack(root, expected)
+            work.check_some_lack()
             assert process.wait(240) == 0
-        self._check_all_there(root, expected)
+        work.check_all_there()
 
-    def test_the_job_on_dask(self, slow, tmp_path):
-        root, model, expected = slow
+    def test_the_job_on_dask(self, work, tmp_path):
         with dask_cluster(tmp_path) as (flags, _):
             flags += ["--dask_partition_size", "1"]
-            process = _job(root, model, flags)
-            _wait_for_shards(root, process)
+            process = work.start_and_wait_for_some(flags)
             process.kill()
             process.wait()
-            self._check_some_lack(root, expected)
-            assert _job(root, model, flags).wait(240) == 0
-        self._check_all_there(root, expected)
+            work.check_some_lack()
+            assert work.start(flags).wait(240) == 0
+        work.check_all_there()
 
     @pytest.mark.slow
-    def test_a_worker_process(self, slow):
+    def test_a_worker_process(self, work):
         """Beam would wait for it for ever."""
-        root, model, expected = slow
-        process = _job(root, model, PROCESSES, stderr=subprocess.PIPE)
-        _wait_for_shards(root, process)
+        process = work.start_and_wait_for_some(PROCESSES, stderr=subprocess.PIPE)
         _workers(process.pid, "sdk_worker_main")[0].kill()
-        self._check_some_lack(root, expected)
+        work.check_some_lack()
         _, told = process.communicate(timeout=240)
         assert process.returncode == 2 and b"a worker process died" in told and b"Traceback" not in told
-        assert _job(root, model, PROCESSES).wait(240) == 0
-        self._check_all_there(root, expected)
+        assert work.start(PROCESSES).wait(240) == 0
+        work.check_all_there()
 
     @pytest.mark.slow
-    def test_workers_of_the_portable_service(self, slow, tmp_path):
+    def test_the_job_of_processes(self, work):
+        process = work.start_and_wait_for_some(PROCESSES)
+        workers = _workers(process.pid, "sdk_worker_main")
+        process.kill()
+        process.wait()
+        work.check_some_lack()
+        _, left = psutil.wait_procs(workers, timeout=60)
+        assert len(workers) == 2 and not left
+        assert work.start(PROCESSES).wait(240) == 0
+        work.check_all_there()
+
+    @pytest.mark.slow
+    def test_workers_of_the_portable_service(self, work, tmp_path):
         """Beam's service waits for them for ever: somebody must kill the job."""
-        root, model, expected = slow
         with portable_service(tmp_path, "EXTERNAL") as (flags, pool):
-            process = _job(root, model, flags)
-            _wait_for_shards(root, process)
+            process = work.start_and_wait_for_some(flags)
             workers = _workers(pool.pid, "SdkHarness")
             assert workers
             for worker in workers:
                 worker.kill()
-            self._check_some_lack(root, expected)
+            work.check_some_lack()
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
             process.wait()
-            assert _job(root, model, flags).wait(240) == 0
-        self._check_all_there(root, expected)
+            assert work.start(flags).wait(240) == 0
+        work.check_all_there()
 
     @pytest.mark.slow
     @pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
-    def test_the_job_on_the_portable_service(self, slow, tmp_path, environment):
-        root, model, expected = slow
+    def test_the_job_on_the_portable_service(self, work, tmp_path, environment):
         with portable_service(tmp_path, environment) as (flags, _):
-            process = _job(root, model, flags)
-            _wait_for_shards(root, process)
+            process = work.start_and_wait_for_some(flags)
             process.kill()
             process.wait()
-            self._check_some_lack(root, expected)
-            assert _job(root, model, flags).wait(240) == 0
-        self._check_all_there(root, expected)
+            work.check_some_lack()
+            assert work.start(flags).wait(240) == 0
+        work.check_all_there()

@@ -1,12 +1,16 @@
 """What a worker holds in memory does not grow with the store."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from beam_jobs.config import Format
 from datasets import testing
 from datasets.store import Store
+from tests.beam_jobs.clusters import dask_cluster
 
 CAMERAS = ("basket_front_left", "basket_front_right")
 SIZES = (20, 200)  # episodes; decoded, the pictures of the larger store would take 250 MB
@@ -34,23 +38,41 @@ def stores(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", ["ingest", "annotate", "export rlds", "export robomimic", "stats", "validate"])
+@pytest.mark.parametrize("job", ["ingest", "annotate", "stats", "validate", *(f"export {kind}" for kind in Format)])
 def test_ten_times_the_store_takes_the_same_memory(stores, model, tmp_path, job):
     peaks = []
+    name, *kind = job.split()
     for size in SIZES:
         store, out = stores / str(size), tmp_path / f"out{size}"
         arguments = {
-            "ingest": ["ingest", "--source", store / "episodes", "--store", out],
-            "annotate": ["annotate", "--store", store, "--model", model],
-            "export rlds": ["export", "--store", store, "--out", out, "--format", "rlds"],
-            "export robomimic": ["export", "--store", store, "--out", out, "--format", "robomimic"],
-            "stats": ["stats", "--store", store, "--out", out],
-            "validate": ["validate", "--store", store],
-        }[job]
-        done = subprocess.run([sys.executable, "-c", _RUN, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+            "ingest": ["--source", store / "episodes", "--store", out],
+            "annotate": ["--store", store, "--model", model],
+            "stats": ["--store", store, "--out", out],
+            "validate": ["--store", store],
+            "export": ["--store", store, "--out", out, "--format", *kind],
+        }[name]
+        command = [sys.executable, "-c", _RUN, name, *arguments]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         code, peak = map(int, done.stdout.split()[-2:])
         assert code == 0
         peaks.append(peak)
+    assert peaks[1] < peaks[0] + TOLERANCE_MB, f"{peaks} MB"
+
+
+@pytest.mark.slow
+def test_ten_times_the_store_takes_the_same_memory_of_a_dask_worker(stores, model, tmp_path):
+    peaks = []
+    for size in SIZES:
+        root = shutil.copytree(stores / str(size), tmp_path / str(size))
+        shutil.rmtree(root / "rewards", ignore_errors=True)  # of the test above
+        Store(root).rebuild_index()
+        with dask_cluster(tmp_path, count=1) as (flags, (worker,)):
+            arguments = ["annotate", "--store", root, "--model", model, *flags]
+            subprocess.run([sys.executable, "-m", "armchair", *arguments], check=True)
+            status = Path(f"/proc/{worker.pid}/status").read_text()
+        (peak,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        peaks.append(int(peak.split()[1]) // 1024)
+        assert len(Store.open(root).predicted_ids("brightness")) == size
     assert peaks[1] < peaks[0] + TOLERANCE_MB, f"{peaks} MB"
 
 
