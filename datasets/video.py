@@ -70,7 +70,8 @@ def _what_is_wrong(encoded: Iterable[bytes], first: int) -> str:
         except tf.errors.InvalidArgumentError:
             return f"the picture of frame {t} is not a readable JPEG or PNG: restore the episode from a copy"
         if shapes[-1] != shapes[0]:
-            return f"the picture of frame {t} is {shapes[-1]}, that of frame {first} {shapes[0]}: record one size a camera"
+            what = f"the picture of frame {t} is {shapes[-1]}, that of frame {first} {shapes[0]}"
+            return f"{what}: record one size a camera"
     return "there are no pictures to decode: record at least one frame"
 
 
