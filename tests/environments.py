@@ -17,7 +17,7 @@ def commands_of(name: str, *requirements: str, unpacked: Sequence[str] = ()) -> 
     Args:
       name: of the environment, which is `BUILD/name`.
       *requirements: what pip installs, from PyPI.
-      unpacked: packages of which nothing but their files is wanted, there.
+      unpacked: packages of which nothing but their files is wanted, there, without what they require.
     """
     environment = BUILD / name
     python = environment / "bin" / "python"
@@ -27,7 +27,7 @@ def commands_of(name: str, *requirements: str, unpacked: Sequence[str] = ()) -> 
                 [sys.executable, "-m", "venv", "--clear", environment],
                 [python, "-m", "pip", "install", "--quiet", *requirements],
                 *(
-                    [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", environment, p]
+                    [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", environment, p]
                     for p in unpacked
                 ),
             ):

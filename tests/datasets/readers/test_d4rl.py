@@ -3,8 +3,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tensorflow_datasets.d4rl import dataset_utils
 
 from beam_jobs.config import IngestConfig
 from beam_jobs.ingest import ingest
@@ -13,6 +14,7 @@ from datasets.query import Query
 from datasets.readers import d4rl
 from datasets.readers.logs import open_logs
 from datasets.store import Store
+from tests.datasets.readers import tfds_steps
 
 
 def _flat(lengths, terminal, seed=0):
@@ -89,6 +91,35 @@ def test_every_step_comes_back(tmp_path_factory, episodes, has_next, has_timeout
         assert ("The outcome of the last action was not there" in said) == (not is_terminal and not has_next)
         assert ("There were no timeouts" in said) == (not has_timeouts)
         start += num
+
+
+@settings(max_examples=40, deadline=None)
+@given(episodes=_EPISODES, has_next=st.booleans(), column=st.booleans())
+def test_tfds_reads_the_same(tmp_path_factory, episodes, has_next, column):
+    """But for what is after the last action, where TFDS has less to go by, and for one mistake of its own."""
+    lengths, terminal = zip(*episodes, strict=True)
+    assume(sum(lengths) > 1)  # of a single step TFDS makes a number
+    arrays, frames = _flat(lengths, terminal)
+    if column:
+        arrays["rewards"] = arrays["rewards"][:, None]
+    folder = tmp_path_factory.mktemp("d4rl")
+    path = _write(folder, arrays, [] if has_next else ["next_observations"])
+    theirs = [told["steps"] for _, told in dataset_utils.generate_examples(str(path))]
+    for n, (episode, steps) in enumerate(zip(_episodes(folder), theirs, strict=True)):
+        steps["observation"] = {"observation": steps["observation"]}
+        found = tfds_steps.differences(episode, steps)
+        wanted = {}
+        if has_next or terminal[n]:  # there is a step after the last action
+            wanted["infos/qpos"] = [lengths[n]]  # TFDS: 0; ours: as before
+            if not terminal[n]:
+                wanted["discount"] = [lengths[n]]  # TFDS: always 0
+            # TFDS: of every episode, the last next observation of the file; where there are none, 0. Ours: the
+            # episode's own; where there are none, a terminal state is as the frame before it.
+            if not has_next or n < len(episodes) - 1:
+                wanted["observation/observation"] = [lengths[n]]
+        assert found == wanted
+        if has_next:
+            np.testing.assert_array_equal(steps["observation"]["observation"][-1], frames[-1][-1])
 
 
 def test_a_file_that_is_cut_says_so(tmp_path):

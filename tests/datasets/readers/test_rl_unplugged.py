@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow_datasets.rl_unplugged.rlu_control_suite import rlu_control_suite
 
 from beam_jobs.config import IngestConfig
 from beam_jobs.ingest import ingest
@@ -14,15 +15,15 @@ from datasets.query import Query
 from datasets.readers.base import Defaults
 from datasets.readers.logs import open_logs
 from datasets.store import Store
+from tests.datasets.readers import tfds_steps
+
+_WIDTHS = {"observation/position": 3, "observation/velocity": 2, "action": 2}
 
 
-def _episode(seed, num_steps=6, terminal=False):
+def _episode(seed, num_steps=6, terminal=False, widths=_WIDTHS):
     """Features of an episode of so many observations, aligned as in the layout of sequences."""
     rng = np.random.default_rng(seed)
-    steps = {
-        name: rng.normal(size=(num_steps, width)).astype(np.float32)
-        for name, width in (("observation/position", 3), ("observation/velocity", 2), ("action", 2))
-    }
+    steps = {name: rng.normal(size=(num_steps, width)).astype(np.float32) for name, width in widths.items()}
     steps["reward"] = rng.random((num_steps, 1), np.float32)
     steps["discount"] = np.ones((num_steps, 1), np.float32)
     if terminal:
@@ -195,6 +196,24 @@ class TestEpisodes:
         for number, (episode, wanted) in enumerate(zip(found, steps, strict=True)):
             _assert_same(episode, wanted)
             assert episode.metadata.source.endswith(f"episode_id={number}; timestamp=7")
+
+    @pytest.mark.parametrize("config", rlu_control_suite.RluControlSuite.BUILDER_CONFIGS, ids=lambda c: c.name)
+    def test_tfds_reads_the_same(self, tmp_path, config):
+        """By its builder of this suite, with its names and widths; nothing differs, not even at the last step."""
+        widths = {f"observation/{name}": width for name, width in config.observation_size.items()}
+        steps = [_episode(n, 5 + n, n != 1, widths | {"action": config.action_size}) for n in range(3)]
+        records = [
+            _record(_arrivals(s) | {"step_type": s["step_type"]}, episode_id=n, timestamp=7)
+            for n, s in enumerate(steps)
+        ]
+        folder = _write(tmp_path / config.name, [records])
+        builder = rlu_control_suite.RluControlSuite(config=config.name, data_dir=tmp_path / "tfds")
+        theirs = list(builder.generate_examples_one_file(folder / "train-00000-of-00001"))
+        (log,) = open_logs(folder)
+        ours = [reading.episode for reading in log.read(folder / "train-00000-of-00001")]
+        for episode, (key, told) in zip(ours, theirs, strict=True):
+            assert episode.metadata.source.endswith(f"episode_id={key}; timestamp={told['timestamp']}")
+            assert tfds_steps.differences(episode, told["steps"]) == {}
 
     def test_a_bad_one_does_not_stop_the_others(self, tmp_path):
         bad = _arrivals(_episode(0))

@@ -7,16 +7,18 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_jobs.config import IngestConfig
 from beam_jobs.ingest import ingest
-from datasets import validate
+from datasets import validate, video
 from datasets.query import Query
 from datasets.readers.base import Defaults
 from datasets.readers.logs import open_logs
 from datasets.store import Store
+from tests.datasets.readers import tfds_steps
 
 _ENV = {"env_name": "Lift", "type": 1, "env_kwargs": {"robots": ["Panda"], "control_freq": 20}}
 
@@ -96,6 +98,31 @@ def test_every_number_comes_back(tmp_path_factory, num, seed, with_next, done):
     assert ("The outcome of the last action was not there" in episode.metadata.repairs) == (not with_next)
     assert ("It was called terminal" in episode.metadata.repairs) == (done and not with_next)
     assert ("states had no value for the last step" in episode.metadata.repairs) == with_next
+
+
+def test_tfds_reads_the_same(tmp_path):
+    """But for what is after the last action, for discounts, and for what is done before the end."""
+    demos = {f"demo_{n}": _demo(n, num=3 + n, image=True) for n in range(4)}
+    for _, frames in demos.values():
+        frames["gripper_qpos"] = frames.pop("gripper/qpos")  # TFDS has no groups in groups
+    demos["demo_1"][0]["dones"][-1] = 0
+    demos["demo_2"][0]["dones"][1] = 1
+    path = _write(tmp_path / "log" / "image.hdf5", demos)
+    with h5py.File(path, "a") as file:
+        file["mask/train"], file["mask/valid"] = np.array([b"demo_1", b"demo_2"]), np.array([b"demo_0"])
+    builder = tfds.builder_cls("robomimic_ph")(config="lift_ph_image", data_dir=tmp_path / "tfds")
+    theirs = dict(builder._generate_examples({"file_path": path}))
+    for n, episode in enumerate(_episodes(tmp_path / "log")):
+        told, last = theirs[f"demo_{n}"], 3 + n
+        steps, pictures = told["steps"], told["steps"]["observation"].pop("agentview_image")
+        shown = video.decode_frames(episode.observation.pop("agentview_image")).astype(int)
+        np.testing.assert_allclose(shown, pictures, atol=3)  # ours became JPEG
+        assert tfds_steps.differences(episode, steps) == {
+            "states": [last],  # TFDS: 0; ours: as before
+            "discount": [last] if n == 1 else [last - 1],  # TFDS: 0 at the last step, never for what leads to it
+            **({"is_terminal": [2]} if n == 2 else {}),  # TFDS: whenever dones says so; ours: at the end only
+        }
+        assert {*episode.metadata.tags.split(",")} - {""} == {m for m in ("train", "valid") if told[m]}
 
 
 def test_metadata_and_masks(tmp_path):
