@@ -85,8 +85,8 @@ class Summary:
         """Raises ArmchairError if episodes were left out."""
         if self.problems:
             raise ArmchairError(
-                f"{len(self.problems)} episodes could not be written, all others were: whether the store is damaged, "
-                f"`armchair store verify --store {store}` tells"
+                f"{len(self.problems)} episodes could not be written, all others were: `armchair store verify "
+                f"--store {store}` tells whether the store is damaged"
             )
 
 

@@ -1,13 +1,14 @@
 """One HDF5 file in robomimic's layout, which robosuite's tools and many imitation learners read.
 
 ```
-data/demo_0/actions rewards dones obs/NAME next_obs/NAME extras/NAME    float or uint8[T - 1, ...] each
+data/demo_0/actions rewards dones states obs/NAME next_obs/NAME extras/NAME    float or uint8[T - 1, ...] each
 data/demo_0.attrs   num_samples, episode_metadata (JSON)
 mask/train  mask/valid                                                  names of demos, by the store's split
 ```
 A demo of robomimic is a list of transitions, so T frames make T - 1 rows: no frame is lost, and the last step's action
 and reward, which mean nothing, are. Names have `_` for our `/`. Pictures are decoded. What a step has beyond RLDS is
-kept in `extras`, texts included, for the first T - 1 frames.
+kept in `extras`, texts included, for the first T - 1 frames; only a simulator's `states` stay beside the actions, where
+the tools of robomimic and robosuite look for them.
 """
 
 import dataclasses
@@ -25,6 +26,8 @@ from datasets.errors import ArmchairError, BadEpisodeError
 from datasets.features import StepSpec
 from datasets.store import EpisodeRow
 from datasets.writers.base import Part, flat_names
+
+_STATES = "states"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,7 @@ def _write_demo(demo: h5py.Group, episode: Episode) -> int:
         frames = _stored(f"observation/{name}", episode.observation[name])
         demo[f"obs/{flat}"], demo[f"next_obs/{flat}"] = frames[:-1], frames[1:]
     for name, flat in flat_names(episode.extras, "_"):
-        demo[f"extras/{flat}"] = _stored(name, episode.extras[name])[:-1]
+        demo[flat if flat == _STATES else f"extras/{flat}"] = _stored(name, episode.extras[name])[:-1]
     demo["actions"], demo["rewards"], demo["discounts"] = (
         episode.action[:-1],
         episode.reward[:-1],

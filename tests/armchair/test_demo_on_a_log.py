@@ -22,7 +22,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(demo, "SIZES", {demo.Preset.SMOKE: sizes})
 
 
-@pytest.mark.parametrize("cameras", [("basket_front_left",), pytest.param((), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cameras", [(), pytest.param(("basket_front_left",), marks=pytest.mark.slow)])
 def test_a_log_of_which_nothing_can_be_held_out(cameras, tiny, tmp_path, capsys):
     episodes = [make_episode(int(name[5:]), num_steps=12, cameras=cameras) for name in FEW]
     log = ShardDirectory.create(tmp_path / "log" / "1.0.0", "log", features.step_spec(episodes[0]))

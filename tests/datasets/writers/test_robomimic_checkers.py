@@ -57,7 +57,9 @@ def exported(tmp_path):
     """The file of nine episodes, and these as they are in the store, but with the names of the file: {demo: ...}."""
     store = Store.create(tmp_path / "store")
     for seed in range(9):
-        store.add(testing.make_episode(seed, 3 + seed % 4, ("front",), (24, 32), terminal=seed % 2 == 0), "some")
+        episode = testing.make_episode(seed, 3 + seed % 4, ("front",), (24, 32), terminal=seed % 2 == 0)
+        states = np.random.default_rng(seed).normal(size=(episode.num_steps, 5))  # as of a simulator
+        store.add(dataclasses.replace(episode, extras={**episode.extras, "states": states}), "some")
     store.publish()
     assert export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC, name="mine")).problems == ()
     episodes = {}
@@ -74,19 +76,17 @@ def of_mask(path, mask):
 
 
 def test_tfds_reads_what_is_in_the_store(exported, tmp_path):
-    """It wants a simulator's states, which a robot's log has none of: given some, it reads all the rest."""
+    """It wants a simulator's states."""
     path, episodes = exported
-    with h5py.File(path, "a") as file:
-        for demo, episode in episodes.items():
-            file[f"data/{demo}/states"] = np.zeros((episode.num_steps - 1, 1))
     builder = tfds.builder_cls("robomimic_ph")(config="lift_ph_image", data_dir=tmp_path / "tfds")
     theirs = dict(builder._generate_examples({"file_path": path}))
     assert theirs.keys() == episodes.keys()
     for demo, episode in episodes.items():
         last, told = episode.num_steps - 1, theirs[demo]
-        ours = dataclasses.replace(episode, extras={"states": np.zeros((last + 1, 1))})
+        ours = dataclasses.replace(episode, extras={"states": episode.extras["states"]})
         assert tfds_steps.differences(ours, told["steps"]) == {
             "action": [last],  # means nothing, and is not exported
+            "states": [last],
             "discount": [last - 1] if episode.is_terminal[-1] else [last],  # TFDS: 0 at the last step, whatever it is
         }
         assert told["train"] != told["valid"] == (demo in of_mask(path, "valid"))
