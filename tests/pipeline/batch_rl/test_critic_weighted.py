@@ -46,7 +46,7 @@ def test_draws_by_softmax_of_the_values():
     policy = learner.acting
     count = 3_000
     observation = tf.tile(_seen(1)[0], (count, 1))
-    action, _ = policy(observation, policy.initial_state(tf.range(count, dtype=tf.int64)))
+    action, _ = tf.function(policy)(observation, policy.initial_state(tf.range(count, dtype=tf.int64)))
     mixture, _ = learner.policy(observation[:1])
     samples = mixture.sample(20_000, tf.constant([1, 2]))[0].numpy().reshape(-1, 4, 2)[..., 0]  # [N, m]
     weights = np.exp(samples / 0.5)
