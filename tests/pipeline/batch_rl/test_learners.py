@@ -149,25 +149,28 @@ class TestEveryLearner:
         falling = "critic_loss" if name.startswith(("d4pg", "td3")) else "policy_loss"  # theirs is minus the value
         assert learner.run(20)[falling] < first[falling]
 
-    def test_the_seed_decides_everything(self, name):
-        (one, _), (same, _), (other, _) = _make(name), _make(name), _make(name, seed=1)
-        for learner in (one, same, other):
-            learner.run(5)
-        assert _fingerprint(one) == _fingerprint(same) != _fingerprint(other)
-
-    def test_fusing_and_resuming_change_nothing(self, name, tmp_path):
-        whole, _ = _make(name)
-        whole.run(23)
-        stopped, _ = _make(name)
-        stopped.run(4)
-        stopped.run(7)
-        stopped.save(tmp_path / "saved")
-        resumed, _ = _make(name, seed=0)
+    def test_seed_and_step_decide_everything_however_it_is_fused_and_resumed(self, name, tmp_path):
+        learner, _ = _make(name)
+        learner.save(tmp_path / "start")
+        learner.run(23)
+        whole = _fingerprint(learner)
+        learner.restore(tmp_path / "start")
+        start = _fingerprint(learner)
+        learner.run(4)
+        learner.run(7)
+        learner.save(tmp_path / "saved")
+        resumed, _ = _make(name)
+        assert _fingerprint(resumed) == start
         resumed.run(2)  # whatever it was before
         resumed.restore(tmp_path / "saved")
         assert resumed.step == 11
         resumed.run(12)
-        assert _fingerprint(resumed) == _fingerprint(whole)
+        assert _fingerprint(resumed) == whole
+        other, _ = _make(name, seed=1)
+        assert _fingerprint(other) != start
+        other.restore(tmp_path / "start")
+        other.run(23)
+        assert _fingerprint(other) != whole  # though it began with the same weights
 
     def test_the_exported_policy_acts_like_the_learner_s(self, name, tmp_path):
         learner, normaliser = _make(name)

@@ -4,6 +4,7 @@ It prints `moving` once the arm moves, and what the arm is told at the end.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -48,4 +49,5 @@ def drive(way: str) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` lets it be ignored, and what is ignored stays so
     drive(sys.argv[1])
