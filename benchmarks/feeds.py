@@ -79,7 +79,7 @@ thread. All files were in the page cache: this is what reading and decoding cost
 Wanted of frames on disk: at least 10 times the rate of LeRobot's layout (**{lerobot:.0f}**) and of HDF5
 (**{hdf5:.0f}**, with gzip **{gzip:.0f}**), and 5 times that of RLDS through TFDS (**{rlds:.1f}**).
 
-- RLDS is read as its own library advises, as a shuffled stream of pairs of steps; JPEG, as our store writes it. Of the
+- RLDS is read as a shuffled stream of pairs of steps, which its own library makes; JPEG, as our store writes it. Of the
   rate of single steps, which have one picture where a transition has two, frames on disk have **{rlds_steps:.1f}**
   times.
 - HDF5 has robomimic's layout, data sets of an episode each, and they are looked up at each access, as its loader does.

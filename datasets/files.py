@@ -107,12 +107,9 @@ def staged_directory(path: Path, replace: bool = True) -> Iterator[Path]:
 
 
 def remove_staged(folder: Path) -> None:
-    """Removes what killed processes were writing there, at any depth. Nobody must be writing now."""
-    for left in list(folder.rglob(".*.tmp")):
-        if left.is_dir():
-            shutil.rmtree(left)
-        else:
-            left.unlink(missing_ok=True)  # with its folder
+    """Removes files that killed processes were writing there, at any depth. Nobody must be writing now."""
+    for left in folder.rglob(".*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

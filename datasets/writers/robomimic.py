@@ -27,8 +27,6 @@ from datasets.features import StepSpec
 from datasets.store import EpisodeRow
 from datasets.writers.base import Part, flat_names
 
-_STATES = "states"
-
 
 @dataclasses.dataclass(frozen=True)
 class RobomimicWriter:
@@ -79,7 +77,7 @@ def _write_demo(demo: h5py.Group, episode: Episode) -> int:
         frames = _stored(f"observation/{name}", episode.observation[name])
         demo[f"obs/{flat}"], demo[f"next_obs/{flat}"] = frames[:-1], frames[1:]
     for name, flat in flat_names(episode.extras, "_"):
-        demo[flat if flat == _STATES else f"extras/{flat}"] = _stored(name, episode.extras[name])[:-1]
+        demo["states" if name == "states" else f"extras/{flat}"] = _stored(name, episode.extras[name])[:-1]
     demo["actions"], demo["rewards"], demo["discounts"] = (
         episode.action[:-1],
         episode.reward[:-1],

@@ -189,6 +189,15 @@ class Work:
     def check_some_lack(self) -> None:
         assert 0 < len(self.written()) < len(self.expected)
 
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        process.kill()
+        process.wait()
+        self.check_some_lack()
+
+    def run_again(self, flags: Sequence[str]) -> None:
+        assert self.start(flags).wait(240) == 0
+        self.check_all_there()
+
     def check_all_there(self) -> None:
         assert self.written() == self.expected
         self.check()
@@ -273,11 +282,8 @@ class TestKilled:
         with dask_cluster(tmp_path) as (flags, _):
             flags += ["--dask_partition_size", "1"]
             process = work.start_and_wait_for_some(flags)
-            process.kill()
-            process.wait()
-            work.check_some_lack()
-            assert work.start(flags).wait(240) == 0
-        work.check_all_there()
+            work.kill(process)
+            work.run_again(flags)
 
     @pytest.mark.slow
     def test_a_worker_process(self, work):
@@ -287,20 +293,16 @@ class TestKilled:
         work.check_some_lack()
         _, told = process.communicate(timeout=240)
         assert process.returncode == 2 and b"a worker process died" in told and b"Traceback" not in told
-        assert work.start(PROCESSES).wait(240) == 0
-        work.check_all_there()
+        work.run_again(PROCESSES)
 
     @pytest.mark.slow
     def test_the_job_of_processes(self, work):
         process = work.start_and_wait_for_some(PROCESSES)
         workers = _workers(process.pid, "sdk_worker_main")
-        process.kill()
-        process.wait()
-        work.check_some_lack()
+        work.kill(process)
         _, left = psutil.wait_procs(workers, timeout=60)
         assert len(workers) == 2 and not left
-        assert work.start(PROCESSES).wait(240) == 0
-        work.check_all_there()
+        work.run_again(PROCESSES)
 
     @pytest.mark.slow
     def test_workers_of_the_portable_service(self, work, tmp_path):
@@ -314,18 +316,13 @@ class TestKilled:
             work.check_some_lack()
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(30)
-            process.kill()
-            process.wait()
-            assert work.start(flags).wait(240) == 0
-        work.check_all_there()
+            work.kill(process)
+            work.run_again(flags)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("environment", ["LOOPBACK", "EXTERNAL"])
     def test_the_job_on_the_portable_service(self, work, tmp_path, environment):
         with portable_service(tmp_path, environment) as (flags, _):
             process = work.start_and_wait_for_some(flags)
-            process.kill()
-            process.wait()
-            work.check_some_lack()
-            assert work.start(flags).wait(240) == 0
-        work.check_all_there()
+            work.kill(process)
+            work.run_again(flags)

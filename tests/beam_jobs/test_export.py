@@ -25,7 +25,7 @@ from datasets.errors import ArmchairError
 from datasets.query import Query
 from datasets.readers.logs import open_logs
 from datasets.store import Store
-from datasets.writers import rlds
+from datasets.writers import lerobot, rlds
 from datasets.writers.lerobot import LerobotWriter
 from tests.datasets.stores import CARD, add_predictions, sketch
 from tests.datasets.writers.lerobot_exports import psnr
@@ -140,11 +140,16 @@ class TestRobomimic:
         episode = testing.make_episode(0)
         words = np.array([f"step {t}" for t in range(5)], object)
         pictures = episode.observation["pixels/basket_front_left"]
-        store.add(dataclasses.replace(episode, extras={"language_instruction": words, "goal": pictures}), "some")
+        states = np.arange(10.0).reshape(5, 2)  # as of a simulator
+        extras = {"language_instruction": words, "goal": pictures, "states": states}
+        store.add(dataclasses.replace(episode, extras=extras), "some")
         export(ExportConfig(store.root, tmp_path / "out", Format.ROBOMIMIC))
         with h5py.File(tmp_path / "out" / "armchair.hdf5") as file:
             assert list(file["data/demo_0/extras/language_instruction"].asstr()) == list(words[:-1])
             np.testing.assert_array_equal(file["data/demo_0/extras/goal"], video.decode_frames(pictures)[:-1])
+        (back,) = read_back(tmp_path / "out")
+        assert back.extras.keys() == {"discounts", "extras/language_instruction", "extras/goal", "states"}
+        np.testing.assert_array_equal(back.extras["states"][:-1], states[:-1])
 
     @pytest.mark.parametrize("text", ["\0", "a\0b"])
     def test_an_episode_with_a_text_that_hdf5_cannot_hold_is_left_out_and_told(self, tmp_path, text):
@@ -313,7 +318,8 @@ class TestJob:
         assert len(read_back(tmp_path / "out")) == COUNT - 1
 
     @pytest.mark.parametrize("kind", [Format.MP4, Format.ROBOMIMIC, Format.LEROBOT])
-    def test_an_episode_with_a_broken_picture_is_left_out_and_told(self, store, tmp_path, kind):
+    def test_an_episode_with_a_broken_picture_is_left_out_and_told(self, store, tmp_path, monkeypatch, kind):
+        monkeypatch.setattr(lerobot, "_DECODED", 1)  # so that the broken one is not in the first bundle
         episode = testing.make_episode(50)
         pictures = episode.observation["pixels/basket_front_left"].copy()
         pictures[1] = pictures[1][:40]  # the store looks at the first, the middle and the last one
