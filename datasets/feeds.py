@@ -286,11 +286,15 @@ class TransitionFeed(Feed):
         super().__init__(observation, transitions, groups, seed)
 
     def _gather(self, step: tf.Tensor) -> Batch:
+        frames, action, reward, discount = self._choose(step)
+        both = self._see(frames)  # at once: where they are neighbours on disk, they are read together
+        ends = [tf.unstack(part) for part in tf.nest.flatten(both)]  # no copy
+        before, after = (tf.nest.pack_sequence_as(both, end) for end in zip(*ends, strict=True))
+        return Batch(before, action, reward, discount, after)
+
+    @tf.function  # for batches that are read ahead, outside of graphs
+    def _choose(self, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Batch number `step`: frames at both ends, int32[2, B], and what lies between."""
         chosen = self.indices(step)  # [B]
-        return Batch(
-            self._see(tf.gather(self._frame, chosen)),
-            tf.gather(self._action, chosen),
-            tf.gather(self._reward, chosen),
-            tf.gather(self._discount, chosen),
-            self._see(tf.gather(self._next_frame, chosen)),
-        )
+        ends = tf.stack([tf.gather(self._frame, chosen), tf.gather(self._next_frame, chosen)])
+        return ends, *(tf.gather(part, chosen) for part in (self._action, self._reward, self._discount))

@@ -4,10 +4,10 @@
 STORE/frames/0123456789abcdef/pixels/wrist.npy   uint8[F, H, W, C] of some episodes, one after the other
 ```
 An episode's JPEGs are small but cost a decoding at each look, and a learner looks at each frame some hundred times. So
-they are decoded once, and a frame becomes a row of a plain NumPy file: one `pread`. That copy is ten times the size of
-the episodes, holds nothing that they do not, and may be deleted at any time. It lies in the store, where all trainings
-on the same episodes share it, rather than in each one's run folder. A folder appears whole or not at all; its name says
-which episodes (by their checksums, in order) and observations are in it.
+they are decoded once, and a frame becomes a row of a plain NumPy file: neighbours are one `preadv`. That copy is ten
+times the size of the episodes, holds nothing that they do not, and may be deleted at any time. It lies in the store,
+where all trainings on the same episodes share it, rather than in each one's run folder. A folder appears whole or not
+at all; its name says which episodes (by their checksums, in order) and observations are in it.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from datasets.store import EpisodeRow, Store
 
 _SHARE = 0.25  # of the machine's memory: leaves room for the rest of a training, and for a second one beside it
 _ALIGNMENT = 64  # bytes; TensorFlow (2.15) uses an array that begins at a multiple of it without copying it
+_AT_ONCE = 1024  # rows of one `preadv`: Linux's IOV_MAX
 
 
 class DiskArray:
@@ -63,11 +64,25 @@ class DiskArray:
         """Rows int[B], in any order, as [B, ...]. Raises StoreError if the file was cut short meanwhile."""
         found = _aligned((len(rows), *self.shape[1:]), self.dtype)
         buffer = found.reshape(-1).view(np.uint8).data
-        for place, row in enumerate(rows.tolist()):
-            target = buffer[place * self._row : (place + 1) * self._row]
-            if os.preadv(self._descriptor, [target], self._start + row * self._row) != self._row:
-                raise self._damaged(f"frame {row} is not there")
+        targets: list[memoryview] = []  # of neighbours in the file, wherever they belong in what was asked for
+        wanted, end = rows.tolist(), -1
+        for place in np.argsort(rows).tolist():
+            if wanted[place] != end or len(targets) == _AT_ONCE:
+                self._read(targets, end)
+                targets = []
+            targets.append(buffer[place * self._row : (place + 1) * self._row])
+            end = wanted[place] + 1
+        self._read(targets, end)
         return found
+
+    def _read(self, targets: Sequence[memoryview], end: int) -> None:
+        """The rows before `end`, one for each target."""
+        if not targets:
+            return
+        first = end - len(targets)
+        count = os.preadv(self._descriptor, targets, self._start + first * self._row)
+        if count != len(targets) * self._row:
+            raise self._damaged(f"frame {first + count // self._row} is not there")
 
     def _damaged(self, why: str) -> StoreError:
         return StoreError(f"{self._path} cannot be read ({why}): delete its folder, it is made again from the episodes")

@@ -125,8 +125,23 @@ class TestDisk:
         array = _load(store)[LEFT]
         os.truncate(array._path, array._path.stat().st_size - 1)
         assert array[np.array([9])].any()
-        with pytest.raises(StoreError, match="frame 10 is not there"):
-            array[np.array([10])]
+        for rows in ([10], [10, 8, 9]):
+            with pytest.raises(StoreError, match="frame 10 is not there"):
+                array[np.array(rows)]
+
+    @pytest.mark.parametrize(("rows", "at_once", "reads"), [
+        ([4, 0, 9, 5, 1, 10], 1024, 3),  # transitions' two ends
+        ([2, 2, 3], 1024, 2),
+        (range(11), 3, 4),
+    ])  # fmt: skip
+    def test_neighbours_are_read_together(self, store, monkeypatch, rows, at_once, reads):
+        array, expected, lengths = _load(store)[LEFT], _load(store, None)[LEFT], []
+        original = os.preadv
+        monkeypatch.setattr(frames, "_AT_ONCE", at_once)
+        monkeypatch.setattr(os, "preadv", lambda *call: lengths.append(len(call[1])) or original(*call))
+        rows = np.array(rows)
+        np.testing.assert_array_equal(array[rows], expected[rows])
+        assert len(lengths) == reads and sum(lengths) == len(rows)
 
     @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array" * 100])
     def test_a_file_that_is_no_array_is_noticed(self, store, content):
