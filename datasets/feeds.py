@@ -292,7 +292,7 @@ class TransitionFeed(Feed):
         before, after = (tf.nest.pack_sequence_as(both, end) for end in zip(*ends, strict=True))
         return Batch(before, action, reward, discount, after)
 
-    @tf.function  # for batches that are read ahead, outside of graphs
+    @tf.function(autograph=False)  # for batches that are read ahead, outside of graphs
     def _choose(self, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Batch number `step`: frames at both ends, int32[2, B], and what lies between."""
         chosen = self.indices(step)  # [B]

@@ -12,7 +12,7 @@ from datasets.sequences import SequenceBatch
 from pipeline.batch_rl.config import ActorCriticConfig, ValueConfig
 from pipeline.batch_rl.critics import make_critic
 from pipeline.batch_rl.eye import NO_PICTURES, Eye
-from pipeline.batch_rl.learner import Feed, Learner, descend
+from pipeline.batch_rl.learner import Feed, Learner, descend, when
 from pipeline.optimisers import Adam
 
 
@@ -60,8 +60,7 @@ class CriticLearner(Learner):
 
     def _refresh_targets(self, step: tf.Tensor) -> None:
         """Brings the target copies nearer to the weights, whenever it is time."""
-        if step % self._config.target_period == 0:
-            self._follow(self._config.target_rate)
+        when(step % self._config.target_period == 0, lambda: self._follow(self._config.target_rate))
 
     def _follow(self, rate: float) -> None:
         for target, source in zip(self._targets, self._online, strict=True):

@@ -105,15 +105,20 @@ class Learner(tf.Module, abc.ABC):
     def _run(self, count: tf.Tensor) -> dict[str, tf.Tensor]:
         sums = {name: tf.constant(0.0) for name in self.METRICS}
         for _ in tf.range(count):
-            step = self._step.read_value()
-            batch = self._feed(step)
-            stretches = SequenceBatch.of(batch) if isinstance(batch, Batch) else batch
-            key = tf.stack([tf.constant(self._seed, tf.int64), step])
-            seen = self.eye.augment(stretches.observation, tf.random.fold_in(key, 1))
-            metrics = self.update(stretches._replace(observation=seen), step, key)
+            metrics = self._update_once()
             sums = {name: sums[name] + metrics[name] for name in self.METRICS}
-            self._step.assign_add(1)
         return {name: value / tf.cast(count, tf.float32) for name, value in sums.items()}
+
+    @tf.autograph.experimental.do_not_convert  # that takes longer than all the rest of the start; see `when`
+    def _update_once(self) -> dict[str, tf.Tensor]:
+        step = self._step.read_value()
+        batch = self._feed(step)
+        stretches = SequenceBatch.of(batch) if isinstance(batch, Batch) else batch
+        key = tf.stack([tf.constant(self._seed, tf.int64), step])
+        seen = self.eye.augment(stretches.observation, tf.random.fold_in(key, 1))
+        metrics = self.update(stretches._replace(observation=seen), step, key)
+        self._step.assign_add(1)
+        return metrics
 
     def save(self, directory: Path) -> None:
         """Writes all variables (weights, targets, optimisers, step) as one atomic folder."""
@@ -126,12 +131,19 @@ class Learner(tf.Module, abc.ABC):
         checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
 
 
+def when(condition: bool | tf.Tensor, act: Callable[[], None]) -> None:
+    """Does something in each step in which a condition holds: in graphs of updates, `if` asks only once, of Python."""
+    if tf.is_tensor(condition):
+        tf.cond(condition, act, lambda: None)
+    elif condition:
+        act()
+
+
 def descend(
     tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[tf.Variable], optimiser: Adam, learning_rate: float,
     max_norm: float, due: bool | tf.Tensor = True,
 ) -> tf.Tensor:  # fmt: skip
     """One step of an optimiser down the gradient, if it is due, clipped to a global norm; returns the norm."""
     gradients, norm = tf.clip_by_global_norm(tape.gradient(loss, variables), max_norm)
-    if due:
-        optimiser.apply(gradients, learning_rate)
+    when(due, lambda: optimiser.apply(gradients, learning_rate))
     return norm
