@@ -109,7 +109,7 @@ class Learner(tf.Module, abc.ABC):
             sums = {name: sums[name] + metrics[name] for name in self.METRICS}
         return {name: value / tf.cast(count, tf.float32) for name, value in sums.items()}
 
-    @tf.autograph.experimental.do_not_convert  # that takes longer than all the rest of the start; see `when`
+    @tf.autograph.experimental.do_not_convert  # that takes longer than tracing itself; see `when`
     def _update_once(self) -> dict[str, tf.Tensor]:
         step = self._step.read_value()
         batch = self._feed(step)

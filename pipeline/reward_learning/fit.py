@@ -120,7 +120,7 @@ class Trainer:
             metrics = metrics.write(k, self._update({name: array[k] for name, array in batches.items()}))
         return metrics.stack()
 
-    @tf.autograph.experimental.do_not_convert  # that takes longer than all the rest of the start
+    @tf.autograph.experimental.do_not_convert  # there is nothing in it to convert, and looking takes time
     def _update(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         frames = batch["frames"]
         observation = self._augmented(tf.reshape(frames, (-1,)))
