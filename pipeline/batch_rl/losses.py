@@ -39,7 +39,7 @@ def project(atoms: Atoms, probabilities: tf.Tensor, reward: tf.Tensor, discount:
     """Distribution of `reward + discount * Z`, put back on the atoms (Bellemare et al. 2017, equation 7).
 
     Each shifted atom, clipped to the support, gives its probability to its two neighbours in proportion to their
-    closeness. Written as one segment sum, which is several times faster on a CPU than the [B, L, L] comparison.
+    closeness. Written as one weighted count a row, which is many times faster on a CPU than the [B, L, L] comparison.
 
     Args:
       atoms: the support of Z and of the result.
@@ -48,17 +48,17 @@ def project(atoms: Atoms, probabilities: tf.Tensor, reward: tf.Tensor, discount:
       discount: float32[B], with gamma inside.
 
     Returns:
-      float32[B, L]; each row sums to 1 as its input row does.
+      float32[B, L]; each row sums to 1 as its input row does. NaN in a row's reward, discount or probabilities shows.
     """
-    batch, count = tf.shape(probabilities)[0], atoms.count
     shifted = reward[:, None] + discount[:, None] * atoms.values  # [B, L]
     place = (tf.clip_by_value(shifted, atoms.minimum, atoms.maximum) - atoms.minimum) / atoms.spacing  # [B, L]
-    lower = tf.clip_by_value(tf.floor(place), 0, count - 2)  # the topmost place belongs to the last interval
+    lower = tf.clip_by_value(tf.floor(place), 0, atoms.count - 2)  # the topmost place belongs to the last interval
     upper_part = tf.clip_by_value(place - lower, 0, 1)
-    target = tf.cast(lower, tf.int32) + count * tf.range(batch)[:, None]  # [B, L], into a flat [B L]
-    mass = tf.stack([probabilities * (1 - upper_part), probabilities * upper_part])  # [2, B, L]
-    summed = tf.math.unsorted_segment_sum(mass, tf.stack([target, target + 1]), batch * count)  # [B L]
-    return tf.reshape(summed, (batch, count))
+    target = tf.maximum(tf.cast(lower, tf.int32), 0)  # [B, L]; NaN is some number as an integer
+    return tf.raw_ops.DenseBincount(
+        input=tf.concat([target, target + 1], -1), size=atoms.count, binary_output=False,
+        weights=tf.concat([probabilities * (1 - upper_part), probabilities * upper_part], -1),
+    )  # fmt: skip
 
 
 def critic_loss(logits: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

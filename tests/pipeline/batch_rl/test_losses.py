@@ -55,6 +55,15 @@ class TestProject:
         order = rng.permutation(batch)
         np.testing.assert_array_equal(losses.project(atoms, p[order], reward[order], discount[order]), projected[order])
 
+    @pytest.mark.parametrize("where", ["probabilities", "reward", "discount"])
+    def test_a_row_with_nan_shows_it_and_spoils_no_other(self, where):
+        p = np.stack([_at({20: 1}), _at({20: 1})])
+        given = {"probabilities": p, "reward": np.float32([1, 1]), "discount": np.float32([0.5, 0.5])}
+        given[where][0] = np.nan
+        spoilt, whole = losses.project(ATOMS, **given).numpy()
+        assert np.isnan(spoilt).any()
+        np.testing.assert_allclose(whole, _at({10: 0.8, 15: 0.2}), atol=1e-6)
+
 
 class TestPolicyGradientLoss:
     def test_its_gradient_is_minus_the_value_s(self):
