@@ -126,9 +126,18 @@ class Learner(tf.Module, abc.ABC):
             tf.train.Checkpoint(learner=self).write(os.fspath(staged / "variables"))
 
     def restore(self, directory: Path) -> None:
-        """Reads what `save` wrote; the learner must be made of the same config and shapes."""
-        checkpoint = tf.train.Checkpoint(learner=self)
-        checkpoint.read(os.fspath(directory / "variables")).assert_consumed()
+        """Reads what `save` wrote; the learner must be made of the same config and shapes.
+
+        Raises:
+          ArmchairError: if it is damaged, or does not fit.
+        """
+        try:
+            tf.train.Checkpoint(learner=self).read(os.fspath(directory / "variables")).assert_consumed()
+        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # as TensorFlow has it
+            raise ArmchairError(
+                f"training cannot go on from {directory}: it is damaged, or of another version of Armchair. "
+                "Delete it to go on from the checkpoint before, or train into another folder (--out)"
+            ) from error
 
 
 def when(condition: bool | tf.Tensor, act: Callable[[], None]) -> None:

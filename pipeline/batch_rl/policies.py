@@ -76,19 +76,24 @@ class MixturePolicy(BodyPolicy):
         super().__init__(config.layer_sizes, memory)
         self._shape = (config.components, action_size)
         self._min_scale = config.min_scale
-        # Almost zero at the start: every component stands at 0 with scale softplus(0) = 0.69 (RL Unplugged's CRR).
+        each = config.components * action_size
+        self._sizes = (config.components, each, each)
+
+        def biases(shape: Sequence[int], dtype: tf.DType) -> tf.Tensor:
+            """Only means lie apart, so that components learn different things."""
+            return tf.concat([tf.zeros(config.components), tf.random.uniform((each,), -0.1, 0.1), tf.zeros(each)], 0)
+
+        # Almost zero at the start: every component stands near 0 with scale softplus(0) = 0.69 (RL Unplugged's CRR).
         small = snt.initializers.VarianceScaling(1e-5)
-        size = config.components * action_size
-        self._logits = snt.Linear(config.components, w_init=small)
-        self._mean = snt.Linear(size, w_init=small, b_init=snt.initializers.RandomUniform(-0.1, 0.1))
-        self._scale = snt.Linear(size, w_init=small)
+        self._parameters = snt.Linear(sum(self._sizes), w_init=small, b_init=biases)
 
     def _head(self, hidden: tf.Tensor) -> GaussianMixture:
         """Mixtures over float32[N, A]. Means are not squashed: whoever acts clips."""
+        logits, mean, scale = tf.split(self._parameters(hidden), self._sizes, -1)
         return GaussianMixture(
-            self._logits(hidden),
-            tf.reshape(self._mean(hidden), (-1, *self._shape)),
-            tf.reshape(tf.nn.softplus(self._scale(hidden)), (-1, *self._shape)) + self._min_scale,
+            logits,
+            tf.reshape(mean, (-1, *self._shape)),
+            tf.reshape(tf.nn.softplus(scale), (-1, *self._shape)) + self._min_scale,
         )
 
     def best(self, made: GaussianMixture) -> tf.Tensor:

@@ -199,6 +199,22 @@ class TestEveryLearner:
         assert acted.min() >= np.float32(-0.2) and acted.max() <= np.float32(0.4)
 
 
+class TestCheckpointsThatDoNotFit:
+    def test_of_other_networks(self, tmp_path):
+        _make("bc")[0].save(tmp_path / "saved")
+        with pytest.raises(ArmchairError, match="cannot go on from .*saved: it is damaged, or of another version"):
+            _make("crr")[0].restore(tmp_path / "saved")
+
+    @pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+    def test_damaged(self, tmp_path, suffix):
+        learner, _ = _make("bc")
+        learner.save(tmp_path / "saved")
+        file = tmp_path / "saved" / f"variables.{suffix}"
+        file.write_bytes(file.read_bytes()[:100])
+        with pytest.raises(ArmchairError, match="cannot go on from"):
+            learner.restore(tmp_path / "saved")
+
+
 class TestActionRange:
     def test_round_trip(self):
         actions = np.random.default_rng(0).normal(3, [0.1, 2, 50], (100, 3)).astype(np.float32)
