@@ -135,8 +135,8 @@ class Learner(tf.Module, abc.ABC):
             tf.train.Checkpoint(learner=self).read(os.fspath(directory / "variables")).assert_consumed()
         except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # as TensorFlow has it
             raise ArmchairError(
-                f"training cannot go on from {directory}: it is damaged, or of another version of Armchair. "
-                "Delete it to go on from the checkpoint before, or train into another folder (--out)"
+                f"training cannot go on from {directory}: it is damaged, or of another version of Armchair: "
+                "train anew into another folder (--out)"
             ) from error
 
 

@@ -52,11 +52,11 @@ def project(atoms: Atoms, probabilities: tf.Tensor, reward: tf.Tensor, discount:
     """
     shifted = reward[:, None] + discount[:, None] * atoms.values  # [B, L]
     place = (tf.clip_by_value(shifted, atoms.minimum, atoms.maximum) - atoms.minimum) / atoms.spacing  # [B, L]
-    lower = tf.clip_by_value(tf.floor(place), 0, atoms.count - 2)  # the topmost place belongs to the last interval
-    upper_part = tf.clip_by_value(place - lower, 0, 1)
-    target = tf.maximum(tf.cast(lower, tf.int32), 0)  # [B, L]; NaN is some number as an integer
+    # The topmost place belongs to the last interval. The count below checks no bounds, and NaN may be any integer.
+    lower = tf.clip_by_value(tf.cast(place, tf.int32), 0, atoms.count - 2)  # [B, L]
+    upper_part = tf.clip_by_value(place - tf.cast(lower, tf.float32), 0, 1)
     return tf.raw_ops.DenseBincount(
-        input=tf.concat([target, target + 1], -1), size=atoms.count, binary_output=False,
+        input=tf.concat([lower, lower + 1], -1), size=atoms.count, binary_output=False,
         weights=tf.concat([probabilities * (1 - upper_part), probabilities * upper_part], -1),
     )  # fmt: skip
 
