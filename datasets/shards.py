@@ -7,7 +7,8 @@ Each shard is written to a temporary file, synced, and then *linked* to the firs
 whole or not at all, several writers never collide, and nothing is ever overwritten. In a bucket, which has no links, an
 object appears whole, and writers queue for a lock of theirs (see `append`). `dataset_info.json` is derived:
 it tells plain TFDS how many shards there are, and `publish` rewrites it atomically. If a writer is killed before that,
-the directory is whole, and TFDS sees the newest shards after the next `publish`; our own reading never needs it.
+the directory is whole, and TFDS sees the newest shards after the next `publish`, with which every recorder begins; our
+own reading never needs it.
 """
 
 import functools
@@ -110,8 +111,10 @@ class ShardDirectory:
 
     def publish(self) -> None:
         """Tells plain TFDS how many shards there are; see the module's docstring."""
-        count = len(self)
-        files.write_atomically(self.path / "dataset_info.json", dataset_info(self.name, [1] * count, self._bytes))
+        told = -1
+        while told < len(self):  # at first, and if another writer's count, which told of more, was replaced by ours
+            told = len(self)
+            files.write_atomically(self.path / "dataset_info.json", dataset_info(self.name, [1] * told, self._bytes))
 
 
 def is_dataset(path: Path | UPath) -> bool:

@@ -234,7 +234,7 @@ class EpisodeBackend(HeldBackend):
 
         Raises:
           StoreError: it is something else than a dataset.
-          ArmchairError: the name is not one that TFDS can read.
+          ArmchairError: the name is not one that TFDS can read, or nothing can be written there.
         """
         if not re.fullmatch("[a-z][a-z0-9_]*", dataset_name):
             raise ArmchairError(f"{dataset_name!r} cannot name a dataset: use small letters, digits and _ only")
@@ -244,6 +244,9 @@ class EpisodeBackend(HeldBackend):
         self._journals = self._path.parent / "journal"
         self._journal: journal.Journal | None = None
         super().__init__(spec_of(self._shards.features) if self._shards is not None else None, self._path)
+        if self._shards is not None:  # its last recorder may have been killed before it did
+            with disk_errors(f"{self._path} could not be published", "record again"):
+                self._shards.publish()
         self._adopt()
 
     def begin(self, metadata: EpisodeMetadata) -> None:

@@ -25,6 +25,7 @@ from datasets import files
 from datasets.errors import ArmchairError
 from datasets.feeds import Batch
 from datasets.sequences import SequenceBatch
+from pipeline import checkpoints
 from pipeline.batch_rl.config import AgentConfig
 from pipeline.batch_rl.eye import Eye
 from pipeline.batch_rl.policies import Policy
@@ -131,13 +132,8 @@ class Learner(tf.Module, abc.ABC):
         Raises:
           ArmchairError: if it is damaged, or does not fit.
         """
-        try:
+        with checkpoints.restoring(directory):
             tf.train.Checkpoint(learner=self).read(os.fspath(directory / "variables")).assert_consumed()
-        except (AssertionError, IndexError, ValueError, tf.errors.OpError) as error:  # as TensorFlow has it
-            raise ArmchairError(
-                f"training cannot go on from {directory}: it is damaged, or of another version of Armchair: "
-                "train anew into another folder (--out)"
-            ) from error
 
 
 def when(condition: bool | tf.Tensor, act: Callable[[], None]) -> None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from datasets.console import progress_bar
 from datasets.errors import ArmchairError
-from pipeline import augment
+from pipeline import augment, checkpoints
 from pipeline.metrics import MetricsWriter
 from pipeline.optimisers import Adam
 from pipeline.reward_learning.config import FittedConfig, member_seed
@@ -196,11 +196,13 @@ def fit(trainer: Trainer, directory: Path, title: str) -> RewardModel:
       title: for the progress bar.
 
     Raises:
-      ArmchairError: if a loss is not finite.
+      ArmchairError: if a loss is not finite, or the checkpoint is damaged or does not fit.
     """
     steps = trainer.steps
-    checkpoints = tf.train.CheckpointManager(trainer.checkpoint, str(directory / "checkpoints"), max_to_keep=1)
-    checkpoints.restore_or_initialize()
+    manager = tf.train.CheckpointManager(trainer.checkpoint, str(directory / "checkpoints"), max_to_keep=1)
+    if saved := manager.latest_checkpoint:
+        with checkpoints.restoring(saved):
+            trainer.checkpoint.restore(saved).assert_consumed()
     with MetricsWriter(directory, trainer.step) as writer, progress_bar() as bar:
         task = bar.add_task(title, total=steps, completed=trainer.step)
         while not trainer.done:
@@ -210,7 +212,7 @@ def fit(trainer: Trainer, directory: Path, title: str) -> RewardModel:
             writer.write(trainer.step, metrics)
             bar.update(task, completed=trainer.step)
             if trainer.step % _CHECKPOINT_STEPS == 0 or trainer.done:
-                checkpoints.save()
+                manager.save()
         bar.update(task, completed=steps)
     return trainer.finish()
 

@@ -5,7 +5,7 @@ import os
 import pytest
 import tensorflow_datasets as tfds
 
-from datasets import features
+from datasets import features, files
 from datasets.errors import BadEpisodeError, StoreError
 from datasets.shards import ShardDirectory, read_record
 from datasets.testing import make_episode
@@ -42,6 +42,21 @@ def test_two_writers_never_take_the_same_number(directory):
     assert len(set(written)) == 6
     assert [read_record(path) for path in written] == records(directory, *range(6))
     assert len(directory) == len(other) == 6
+
+
+def test_an_older_count_is_not_what_two_writers_publish_in_the_end(directory, monkeypatch):
+    other, whole = ShardDirectory(directory.path), files.write_atomically
+
+    def late(path, content):
+        monkeypatch.setattr(files, "write_atomically", whole)
+        other.append(records(directory, 1)[0])
+        other.publish()
+        whole(path, content)
+
+    monkeypatch.setattr(files, "write_atomically", late)
+    directory.append(records(directory, 0)[0])
+    directory.publish()
+    assert tfds.builder_from_directory(os.fspath(directory.path)).info.splits["train"].num_examples == 2
 
 
 def test_an_append_that_fails_leaves_nothing(directory, monkeypatch):

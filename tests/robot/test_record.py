@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from datasets import schema
 from datasets.episode import Episode
 from datasets.errors import ArmchairError, SpecMismatchError, StoreError
+from datasets.shards import ShardDirectory
 from robot.record import record, recorded
 from robot.testing import FakeArm, FakeExpert
 
@@ -134,6 +135,23 @@ def test_recording_goes_on_where_another_recorder_stopped(tmp_path):
         with record(FakeArm(), tmp_path, "fake") as env:
             play(env)
     assert len({episode.metadata.episode_id for episode in read(tmp_path)}) == 2
+
+
+def test_what_killed_recorders_did_not_publish_the_next_one_does(tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def killed(directory):
+        raise KilledError
+
+    for _ in range(2):
+        with monkeypatch.context() as patch, record(FakeArm(), tmp_path, "fake") as env:
+            patch.setattr(ShardDirectory, "publish", killed)
+            with pytest.raises(KilledError):
+                play(env)
+    record(FakeArm(), tmp_path, "fake").close()
+    dataset = tfds.builder_from_directory(tmp_path / "fake" / "1.0.0")
+    assert dataset.info.splits["train"].num_examples == len(read(tmp_path)) == 2
 
 
 def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path):

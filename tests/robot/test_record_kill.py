@@ -54,7 +54,10 @@ class Recorders:
         assert line, "the recorder's parent died"
         return line.strip()
 
-    def close(self) -> None:
+    def __enter__(self) -> "Recorders":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._process.communicate(timeout=10)
 
 
@@ -67,20 +70,20 @@ def ids_from(shards: ShardDirectory, first: int) -> list[str]:
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_kill_loses_at_most_the_episode_in_progress(tmp_path, kills):
     path = tmp_path / "fake" / "1.0.0"
-    recorders, found, in_the_middle = Recorders(tmp_path), [], 0
-    for seed in range(kills):
-        safe = recorders.run_and_kill(seed)
-        if not path.exists():
-            assert not safe
-            continue
-        new = ids_from(ShardDirectory(path), first=len(found))
-        assert set(safe) <= set(new)
-        assert len(new) <= len(safe) + 1  # one may have become safe before it could be told
-        found += new
-        published = json.loads((path / "dataset_info.json").read_text())["splits"][0]["shardLengths"]
-        assert len(published) in (len(found), len(found) - 1)
-        in_the_middle = len(list(path.glob(".*.tmp")))  # files that were being written when their writer was killed
-    recorders.close()
+    found, in_the_middle = [], 0
+    with Recorders(tmp_path) as recorders:
+        for seed in range(kills):
+            safe = recorders.run_and_kill(seed)
+            if not path.exists():
+                assert not safe
+                continue
+            new = ids_from(ShardDirectory(path), first=len(found))
+            assert set(safe) <= set(new)
+            assert len(new) <= len(safe) + 1  # one may have become safe before it could be told
+            found += new
+            published = json.loads((path / "dataset_info.json").read_text())["splits"][0]["shardLengths"]
+            assert len(published) in (len(found), len(found) - 1)  # every recorder begins by publishing
+            in_the_middle = len(list(path.glob(".*.tmp")))  # files that were being written when their writer was killed
     print(f"{kills} kills, {in_the_middle} of them in the middle of a file; {len(found)} episodes, all whole")
 
     with record(FakeArm(image_size=(16, 16)), tmp_path, "fake") as env:  # and it is recorded into as ever

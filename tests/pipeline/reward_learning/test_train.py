@@ -1,6 +1,7 @@
 """Every method through one battery: it trains, exports, resumes bit for bit, learns, and fails with a sentence."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -143,6 +144,16 @@ def test_resumes_bit_for_bit(name, store, tmp_path, monkeypatch):
     for folder in (tmp_path / "whole").rglob("metrics.jsonl"):
         other = tmp_path / "halves" / folder.relative_to(tmp_path / "whole")
         assert read_metrics(folder.parent) == read_metrics(other.parent)
+
+
+@pytest.mark.parametrize("suffix", ["index", "data-00000-of-00001"])
+def test_a_damaged_checkpoint_is_one_sentence(store, tmp_path, suffix):
+    train(store, tmp_path, "sup", steps=2)
+    shutil.rmtree(tmp_path / "model")
+    (file,) = tmp_path.rglob(f"checkpoints/*.{suffix}")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ArmchairError, match=r"cannot go on from .*checkpoints.* damaged, or of another version"):
+        train(store, tmp_path, "sup", steps=2)
 
 
 def test_another_seed_is_another_model(store, tmp_path):
