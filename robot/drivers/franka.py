@@ -7,12 +7,18 @@ Set-points are Cartesian velocity motions of finite length: when no other comes,
 rest by itself; and when the client is silent, being killed or cut off, the controller does, after 20 ms. The controller
 watches forces and joint limits at 1 kHz and stops the arm by its reflex; nothing here takes that back but `recover`.
 
+Where the machine allows it, the client makes the thread that connects a real-time one, of the highest priority, and its
+motions inherit that. It is for motions alone: what else the program does (a policy that thinks, encoding of pictures)
+would at such a priority take turns with them, and be served before the network card.
+
 The end effector must be set up in Desk so that its frame lies between the fingertips, as it is with the Franka Hand.
 """
 
 import contextlib
+import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import franky
@@ -41,6 +47,7 @@ class FrankaDriver:
         """
         self._host, self._config, self._clock = host, config or FrankaConfig(), clock
         self._robot: Any = None  # as long as nobody answers
+        self._real_time = _scheduling()
         self._hand: _Hand | None = None
         self._connected()
         self._opening = self.stroke
@@ -52,7 +59,8 @@ class FrankaDriver:
         if self._hand is not None:
             self._hand.open()
         self._opening = self.stroke
-        self._robot.move(franky.JointMotion(franky.JointState(list(self._config.home))))
+        with _scheduled(*self._real_time):
+            self._robot.move(franky.JointMotion(franky.JointState(list(self._config.home))))
 
     def state(self) -> State:
         """Raises DriverError if the controller has stopped the arm."""
@@ -85,12 +93,11 @@ class FrankaDriver:
 
     def move(self, twist: np.ndarray, opening: float, seconds: float) -> None:
         """Raises what ended the motion before, if that was an error."""
-        self._robot.move(
-            franky.CartesianVelocityMotion(
-                franky.Twist(twist[:3].tolist(), twist[3:].tolist()), duration=franky.Duration(round(1000 * seconds))
-            ),
-            asynchronous=True,
+        motion = franky.CartesianVelocityMotion(
+            franky.Twist(twist[:3].tolist(), twist[3:].tolist()), duration=franky.Duration(round(1000 * seconds))
         )
+        with _scheduled(*self._real_time):
+            self._robot.move(motion, asynchronous=True)
         self._opening = opening
         if self._hand is not None:
             self._hand.set(opening)
@@ -128,7 +135,9 @@ class FrankaDriver:
             return self._robot
         config = self._config
         try:
-            robot = franky.Robot(self._host, realtime_config=franky.RealtimeConfig.Ignore)
+            with _scheduled(*_scheduling()):
+                robot = franky.Robot(self._host, realtime_config=franky.RealtimeConfig.Ignore)
+                self._real_time = _scheduling()
             robot.relative_dynamics_factor = config.dynamics
             if robot.state.robot_mode not in _STOPPED:  # or it takes no limits before `recover`, and moves nothing
                 self._limit(robot)
@@ -148,6 +157,22 @@ class FrankaDriver:
         with contextlib.suppress(franky.ControlException, franky.CommandException):  # it was stopped, or never began
             if not self._robot.join_motion(timeout=_SETTLE):
                 raise DriverError(f"the arm does not come to rest within {_SETTLE:g} s: look after it")
+
+
+def _scheduling() -> tuple[int, os.sched_param]:
+    """Policy and priority of this thread."""
+    return os.sched_getscheduler(0), os.sched_getparam(0)
+
+
+@contextlib.contextmanager
+def _scheduled(policy: int, priority: os.sched_param) -> Iterator[None]:
+    """For the time of the block, this thread and those it starts run like that."""
+    before = _scheduling()
+    os.sched_setscheduler(0, policy, priority)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *before)
 
 
 _STOPPED = (franky.RobotMode.Reflex, franky.RobotMode.UserStopped)

@@ -130,6 +130,33 @@ def test_it_goes_home_follows_and_stops(arm):
     assert np.abs(_still(driver) - before).max() < 0.005
 
 
+def _threads():
+    return {int(task.name): os.sched_getscheduler(int(task.name)) for task in Path("/proc/self/task").iterdir()}
+
+
+def _real_time():
+    """What the machine lets a thread become."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(99))
+    except PermissionError:
+        return os.SCHED_OTHER
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return os.SCHED_FIFO
+
+
+def test_motions_alone_run_in_real_time(arm):
+    env, driver = arm
+    env.reset()
+    before = _threads()
+    assert set(before.values()) == {os.SCHED_OTHER}
+    driver.move(np.array([0, 0, 0.01, 0, 0, 0]), driver.stroke, 2)
+    time.sleep(0.5)
+    during = _threads()
+    assert {during[thread] for thread in during.keys() - before.keys()} == {_real_time()}
+    assert {during[thread] for thread in before} == {os.SCHED_OTHER}
+    driver.stop()
+
+
 def test_the_hand_closes_and_opens(arm):
     env, driver = arm
     env.reset()
